@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+# Helpers of the build: one library per source folder, one unit-test program per folder.
+
+find_package(fmt REQUIRED)
+find_package(zydis REQUIRED)
+find_package(OpenSSL REQUIRED COMPONENTS Crypto)
+find_package(Threads REQUIRED)
+
+set(SEAMLESS_SANITIZE "" CACHE STRING "Sanitizers, as given to -fsanitize=")
+
+add_library(seamless_flags INTERFACE)
+target_compile_options(seamless_flags INTERFACE
+  -Wall -Wextra -Wconversion -Wshadow -Werror -Wno-missing-field-initializers
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-interference-size>
+  $<$<CXX_COMPILER_ID:Clang>:-Wno-gnu-statement-expression>
+  -fvisibility=hidden)
+if(SEAMLESS_SANITIZE)
+  add_compile_options(-fsanitize=${SEAMLESS_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${SEAMLESS_SANITIZE})
+endif()
+
+# seamless_layer(<folder> <folders it may include>...): the library of src/<folder>. Every *.cpp and *.S there,
+# in subfolders too, belongs to it. tools/check_layers.py compares the includes with the same list.
+function(seamless_layer name)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp ${CMAKE_SOURCE_DIR}/src/${name}/*.S)
+  list(TRANSFORM ARGN PREPEND seamless_)
+  if(sources)
+    add_library(seamless_${name} STATIC ${sources})
+    target_include_directories(seamless_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
+    target_link_libraries(seamless_${name} PUBLIC ${ARGN} PRIVATE seamless_flags PUBLIC fmt::fmt Threads::Threads)
+    target_compile_options(seamless_${name} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-fno-exceptions -fno-rtti>)
+  else()
+    add_library(seamless_${name} INTERFACE)
+    target_include_directories(seamless_${name} INTERFACE ${CMAKE_SOURCE_DIR}/src)
+    target_link_libraries(seamless_${name} INTERFACE ${ARGN} fmt::fmt Threads::Threads)
+  endif()
+endfunction()

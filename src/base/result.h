@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// Result<T, E>: a value or a typed reason why there is none. TRY() unwraps it or returns the reason to our caller.
+#pragma once
+
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+#include "base/check.h"
+
+namespace seamless::base {
+
+// A failure on its way into a Result of any value type.
+template <typename E>
+struct Failure {
+    E error;
+};
+
+template <typename E>
+[[nodiscard]] constexpr Failure<std::decay_t<E>> fail(E&& error)
+{
+    return {std::forward<E>(error)};
+}
+
+namespace detail {
+
+// Small trivial values are kept beside a flag, so that a Result stays within 16 bytes and returns in RAX:RDX.
+template <typename T, typename E>
+concept Compact = std::is_trivially_copyable_v<T> && std::is_trivially_copyable_v<E> &&
+                  std::is_trivially_default_constructible_v<E>;
+
+} // namespace detail
+
+template <typename T, typename E>
+class [[nodiscard]] Result {
+  public:
+    constexpr Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
+    template <typename F>
+    constexpr Result(Failure<F> failure) : state_(std::in_place_index<1>, std::move(failure.error))
+    {
+    }
+
+    [[nodiscard]] constexpr bool ok() const { return state_.index() == 0; }
+    constexpr explicit operator bool() const { return ok(); }
+
+    [[nodiscard]] constexpr T& value() &
+    {
+        CHECK(ok());
+        return *std::get_if<0>(&state_);
+    }
+    [[nodiscard]] constexpr const T& value() const&
+    {
+        CHECK(ok());
+        return *std::get_if<0>(&state_);
+    }
+    [[nodiscard]] constexpr T value() &&
+    {
+        CHECK(ok());
+        return std::move(*std::get_if<0>(&state_));
+    }
+    [[nodiscard]] constexpr const E& error() const
+    {
+        CHECK(!ok());
+        return *std::get_if<1>(&state_);
+    }
+    [[nodiscard]] constexpr T value_or(T other) const { return ok() ? *std::get_if<0>(&state_) : other; }
+
+  private:
+    std::variant<T, E> state_;
+};
+
+// For values that fit a register: the discriminator and the error share one word.
+template <typename T, typename E>
+    requires detail::Compact<T, E>
+class [[nodiscard]] Result<T, E> {
+  public:
+    constexpr Result(T value) : value_(value), error_(), ok_(true) {}
+    template <typename F>
+    constexpr Result(Failure<F> failure) : value_(), error_(failure.error), ok_(false)
+    {
+    }
+
+    [[nodiscard]] constexpr bool ok() const { return ok_; }
+    constexpr explicit operator bool() const { return ok_; }
+    [[nodiscard]] constexpr T& value()
+    {
+        CHECK(ok_);
+        return value_;
+    }
+    [[nodiscard]] constexpr const T& value() const
+    {
+        CHECK(ok_);
+        return value_;
+    }
+    [[nodiscard]] constexpr E error() const
+    {
+        CHECK(!ok_);
+        return error_;
+    }
+    [[nodiscard]] constexpr T value_or(T other) const { return ok_ ? value_ : other; }
+
+  private:
+    T value_;
+    E error_;
+    bool ok_;
+};
+
+template <typename E>
+class [[nodiscard]] Result<void, E> {
+  public:
+    constexpr Result() : error_(), ok_(true) {}
+    template <typename F>
+    constexpr Result(Failure<F> failure) : error_(std::move(failure.error)), ok_(false)
+    {
+    }
+
+    [[nodiscard]] constexpr bool ok() const { return ok_; }
+    constexpr explicit operator bool() const { return ok_; }
+    constexpr void value() const { CHECK(ok_); }
+    [[nodiscard]] constexpr const E& error() const
+    {
+        CHECK(!ok_);
+        return error_;
+    }
+
+  private:
+    E error_;
+    bool ok_;
+};
+
+} // namespace seamless::base
+
+namespace seamless {
+using base::fail;
+using base::Result;
+} // namespace seamless
+
+// Unwraps a Result; on failure returns the reason from the enclosing function. Usable as an expression.
+#define TRY(expression)                                                                                      \
+    ({                                                                                                       \
+        auto try_result_ = (expression);                                                                     \
+        if (!try_result_.ok()) [[unlikely]]                                                                  \
+            return ::seamless::base::fail(std::move(try_result_).error());                                   \
+        std::move(try_result_).value();                                                                      \
+    })
