@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Addresses are types, never bare integers: Gva (guest linear), Gpa (guest physical), Hpa (host physical), and
-// the frame numbers Gfn and Pfn. All are in bytes or in 4 KiB frames; none converts into another by itself.
+// Addresses are types, never bare integers: Gva (guest linear), Gpa (guest physical), Hpa (host physical),
+// and the frame numbers Gfn and Pfn. All are in bytes or in 4 KiB frames; none converts into another by
+// itself.
 #pragma once
 
 #include <compare>
@@ -78,10 +79,16 @@ using Pfn = Frame<struct PfnTag>;
 
 template <typename Tag>
 struct std::hash<seamless::base::Address<Tag>> {
-    std::size_t operator()(seamless::base::Address<Tag> a) const noexcept { return std::hash<std::uint64_t>{}(a.value()); }
+    std::size_t operator()(seamless::base::Address<Tag> a) const noexcept
+    {
+        return std::hash<std::uint64_t>{}(a.value());
+    }
 };
 
 template <typename Tag>
 struct std::hash<seamless::base::Frame<Tag>> {
-    std::size_t operator()(seamless::base::Frame<Tag> f) const noexcept { return std::hash<std::uint64_t>{}(f.value()); }
+    std::size_t operator()(seamless::base::Frame<Tag> f) const noexcept
+    {
+        return std::hash<std::uint64_t>{}(f.value());
+    }
 };

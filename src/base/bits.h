@@ -27,7 +27,10 @@ using i64 = std::int64_t;
 }
 
 // Bits high:low of `value`, shifted down to bit 0.
-[[nodiscard]] constexpr u64 field(u64 value, unsigned high, unsigned low) { return (value & bits(high, low)) >> low; }
+[[nodiscard]] constexpr u64 field(u64 value, unsigned high, unsigned low)
+{
+    return (value & bits(high, low)) >> low;
+}
 
 // `value` with bits high:low replaced by the low bits of `insert`.
 [[nodiscard]] constexpr u64 with_field(u64 value, unsigned high, unsigned low, u64 insert)
@@ -43,7 +46,10 @@ using i64 = std::int64_t;
 }
 
 // The low `bytes` bytes of `value`, the rest zero. bytes is 1 to 8.
-[[nodiscard]] constexpr u64 truncate(u64 value, unsigned bytes) { return bytes >= 8 ? value : value & (bit(bytes * 8) - 1); }
+[[nodiscard]] constexpr u64 truncate(u64 value, unsigned bytes)
+{
+    return bytes >= 8 ? value : value & (bit(bytes * 8) - 1);
+}
 
 template <std::unsigned_integral T>
 [[nodiscard]] constexpr T align_down(T value, T alignment)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A failed CHECK is our own bug: say where, then abort (exit status 70 is the command line's translation of it).
+// A failed CHECK is our own bug: say where, then abort (exit status 70 is the command line's translation of
+// it).
 #include "base/check.h"
 
 #include <cstdio>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where time and entropy come from. No layer reads a host clock or host entropy but through these ports, so that
-// a deterministic run (docs/architecture.md) can replace them.
+// Where time and entropy come from. No layer reads a host clock or host entropy but through these ports, so
+// that a deterministic run (docs/architecture.md) can replace them.
 #pragma once
 
 #include <span>

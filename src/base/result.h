@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Result<T, E>: a value or a typed reason why there is none. TRY() unwraps it or returns the reason to our caller.
+// Result<T, E>: a value or a typed reason why there is none. TRY() unwraps it or returns the reason to our
+// caller.
 #pragma once
 
 #include <type_traits>
@@ -27,7 +28,7 @@ namespace detail {
 // Small trivial values are kept beside a flag, so that a Result stays within 16 bytes and returns in RAX:RDX.
 template <typename T, typename E>
 concept Compact = std::is_trivially_copyable_v<T> && std::is_trivially_copyable_v<E> &&
-                  std::is_trivially_default_constructible_v<E>;
+    std::is_trivially_default_constructible_v<E>;
 
 } // namespace detail
 
@@ -37,8 +38,7 @@ class [[nodiscard]] Result {
     constexpr Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
     template <typename F>
     constexpr Result(Failure<F> failure) : state_(std::in_place_index<1>, std::move(failure.error))
-    {
-    }
+    {}
 
     [[nodiscard]] constexpr bool ok() const { return state_.index() == 0; }
     constexpr explicit operator bool() const { return ok(); }
@@ -71,14 +71,13 @@ class [[nodiscard]] Result {
 
 // For values that fit a register: the discriminator and the error share one word.
 template <typename T, typename E>
-    requires detail::Compact<T, E>
+requires detail::Compact<T, E>
 class [[nodiscard]] Result<T, E> {
   public:
     constexpr Result(T value) : value_(value), error_(), ok_(true) {}
     template <typename F>
     constexpr Result(Failure<F> failure) : value_(), error_(failure.error), ok_(false)
-    {
-    }
+    {}
 
     [[nodiscard]] constexpr bool ok() const { return ok_; }
     constexpr explicit operator bool() const { return ok_; }
@@ -111,8 +110,7 @@ class [[nodiscard]] Result<void, E> {
     constexpr Result() : error_(), ok_(true) {}
     template <typename F>
     constexpr Result(Failure<F> failure) : error_(std::move(failure.error)), ok_(false)
-    {
-    }
+    {}
 
     [[nodiscard]] constexpr bool ok() const { return ok_; }
     constexpr explicit operator bool() const { return ok_; }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Guest state that a VMCS does not hold and that the software above (KVM, the TDX module) switches around a VM
-// entry: general registers, CR2, debug registers, extended state, the SYSCALL MSRs.
+// Guest state that a VMCS does not hold and that the software above (KVM, the TDX module) switches around a
+// VM entry: general registers, CR2, debug registers, extended state, the SYSCALL MSRs.
 #pragma once
 
 #include "spec/x86.h"

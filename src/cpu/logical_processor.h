@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A logical processor: enters a guest from a VMCS and runs it until a VM exit. It knows page tables, EPT and VMX;
-// it knows no memslots, no MMIO and no kinds of VM.
+// A logical processor: enters a guest from a VMCS and runs it until a VM exit. It knows page tables, EPT and
+// VMX; it knows no memslots, no MMIO and no kinds of VM.
 #pragma once
 
 #include "cpu/guest_context.h"
@@ -22,8 +22,9 @@ class LogicalProcessor {
     [[nodiscard]] unsigned id() const { return id_; }
     [[nodiscard]] Package& package() { return package_; }
 
-    // VMLAUNCH or VMRESUME on the borrowing thread. Returns at the VM exit: the exit information is in `vmcs`, the
-    // guest's registers in `vmcs` and `context`. Bit 31 of vmcs.exit_reason tells a failed VM entry.
+    // VMLAUNCH or VMRESUME on the borrowing thread. Returns at the VM exit: the exit information is in
+    // `vmcs`, the guest's registers in `vmcs` and `context`. Bit 31 of vmcs.exit_reason tells a failed VM
+    // entry.
     virtual void vm_enter(Vmcs& vmcs, GuestContext& context) = 0;
 
     // INVEPT and INVVPID, executed by the borrowing thread: drop this processor's cached translations.
@@ -31,11 +32,12 @@ class LogicalProcessor {
     virtual void invept_all() = 0;
     virtual void invvpid(u16 vpid) = 0;
 
-    // Any thread, async-signal-safe: an IPI to this processor. A guest that runs here exits (EXTERNAL_INTERRUPT), or
-    // takes posted interrupts if `vector` is its notification vector; else the request stays until the next entry.
+    // Any thread, async-signal-safe: an IPI to this processor. A guest that runs here exits
+    // (EXTERNAL_INTERRUPT), or takes posted interrupts if `vector` is its notification vector; else the
+    // request stays until the next entry.
     virtual void send_interrupt(u8 vector) = 0;
-    // The host's interrupt handler acknowledges what arrived while this processor was in root mode, or what made a
-    // guest exit. True if there was anything.
+    // The host's interrupt handler acknowledges what arrived while this processor was in root mode, or what
+    // made a guest exit. True if there was anything.
     virtual bool acknowledge_interrupts() = 0;
 
     // For statistics. Instructions are counted in step mode only.

@@ -6,8 +6,8 @@
 
 namespace seamless::cpu {
 
-Package::Package(unsigned logical_processors, const LpFactory& make_lp, mem::HostMemory& memory, base::Clock& clock,
-                 base::Random& random, trace::Tracer& tracer)
+Package::Package(unsigned logical_processors, const LpFactory& make_lp, mem::HostMemory& memory,
+                 base::Clock& clock, base::Random& random, trace::Tracer& tracer)
     : memory_(memory), clock_(clock), random_(random), tracer_(tracer), taken_(logical_processors)
 {
     for (unsigned id = 0; id < logical_processors; ++id)

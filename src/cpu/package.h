@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The processor package: its logical processors, and which host thread has borrowed which of them. A thread in an
-// ioctl that runs a guest or executes SEAMCALL borrows one, as a kernel thread runs on one.
+// The processor package: its logical processors, and which host thread has borrowed which of them. A thread
+// in an ioctl that runs a guest or executes SEAMCALL borrows one, as a kernel thread runs on one.
 #pragma once
 
 #include <condition_variable>
@@ -24,8 +24,8 @@ inline constexpr unsigned kLogicalProcessors = 64;
 class Package {
   public:
     // `make_lp` makes each logical processor: ProcessorFactory of processor.h, or a test's fake.
-    Package(unsigned logical_processors, const LpFactory& make_lp, mem::HostMemory& memory, base::Clock& clock,
-            base::Random& random, trace::Tracer& tracer);
+    Package(unsigned logical_processors, const LpFactory& make_lp, mem::HostMemory& memory,
+            base::Clock& clock, base::Random& random, trace::Tracer& tracer);
     ~Package();
     Package(const Package&) = delete;
     Package& operator=(const Package&) = delete;

@@ -16,7 +16,8 @@ constexpr u64 kPageChunk = u64{2} << 20;
 bool map_anonymous(Hpa start, u64 bytes)
 {
     void* at = host_ptr(start);
-    return mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == at;
+    return mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
+                -1, 0) == at;
 }
 
 } // namespace
@@ -24,9 +25,11 @@ bool map_anonymous(Hpa start, u64 bytes)
 Result<std::unique_ptr<HostMemory>, Message> HostMemory::create(u64 size)
 {
     size = align_up(size, kGiB);
-    void* at = mmap(nullptr, size + kGiB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* at = mmap(nullptr, size + kGiB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                    -1, 0);
     if (at == MAP_FAILED)
-        return fail(Message{"host memory: cannot reserve address space (is there an address-space limit, ulimit -v?)"});
+        return fail(Message{
+            "host memory: cannot reserve address space (is there an address-space limit, ulimit -v?)"});
     const u64 start = reinterpret_cast<u64>(at);
     const u64 base = align_up(start, kGiB);
     if (base > start)
@@ -69,7 +72,8 @@ void HostMemory::free_page(Hpa page)
 Result<Hpa, Errno> HostMemory::alloc_range(u64 bytes)
 {
     const std::lock_guard lock(mutex_);
-    const auto fits = std::find_if(free_ranges_.begin(), free_ranges_.end(), [&](const Range& r) { return r.bytes >= bytes; });
+    const auto fits = std::find_if(free_ranges_.begin(), free_ranges_.end(),
+                                   [&](const Range& r) { return r.bytes >= bytes; });
     if (fits != free_ranges_.end()) {
         const Hpa start = fits->start;
         fits->start += bytes;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The simulated host's memory. A host physical address *is* a host virtual address of this process, in its own
-// type: bits 46:0 are the address, bits 51:47 a key id (HKID) that the memory ignores (docs/architecture.md).
+// The simulated host's memory. A host physical address *is* a host virtual address of this process, in its
+// own type: bits 46:0 are the address, bits 51:47 a key id (HKID) that the memory ignores
+// (docs/architecture.md).
 #pragma once
 
 #include <memory>
@@ -19,9 +20,15 @@ inline constexpr unsigned kHkidBits = 5;
 inline constexpr unsigned kMaxPhysicalAddress = 52;
 inline constexpr u64 kHkidMask = bits(kHkidShift + kHkidBits - 1, kHkidShift);
 
-[[nodiscard]] constexpr unsigned hkid_of(Hpa hpa) { return static_cast<unsigned>((hpa.value() & kHkidMask) >> kHkidShift); }
+[[nodiscard]] constexpr unsigned hkid_of(Hpa hpa)
+{
+    return static_cast<unsigned>((hpa.value() & kHkidMask) >> kHkidShift);
+}
 [[nodiscard]] constexpr Hpa without_hkid(Hpa hpa) { return Hpa(hpa.value() & ~kHkidMask); }
-[[nodiscard]] constexpr Hpa with_hkid(Hpa hpa, unsigned hkid) { return Hpa(without_hkid(hpa).value() | u64{hkid} << kHkidShift); }
+[[nodiscard]] constexpr Hpa with_hkid(Hpa hpa, unsigned hkid)
+{
+    return Hpa(without_hkid(hpa).value() | u64{hkid} << kHkidShift);
+}
 
 // The memory behind `hpa`, key id ignored.
 template <typename T = void>
@@ -52,14 +59,16 @@ class HostMemory {
     [[nodiscard]] Result<Hpa, Errno> alloc_page();
     void free_page(Hpa page);
 
-    // Address space for `bytes` (a multiple of 4 KiB), aligned to 2 MiB where it is that large. Nothing is mapped
-    // behind it for the caller to count on: map a file over it, or use it as fresh anonymous memory.
+    // Address space for `bytes` (a multiple of 4 KiB), aligned to 2 MiB where it is that large. Nothing is
+    // mapped behind it for the caller to count on: map a file over it, or use it as fresh anonymous memory.
     [[nodiscard]] Result<Hpa, Errno> alloc_range(u64 bytes);
     // Unmaps what is there and takes the addresses back.
     void free_range(Hpa start, u64 bytes);
 
   private:
-    HostMemory(Hpa base, u64 size) : base_(base), size_(size), next_(base), page_chunk_(base), page_chunk_end_(base) {}
+    HostMemory(Hpa base, u64 size)
+        : base_(base), size_(size), next_(base), page_chunk_(base), page_chunk_end_(base)
+    {}
 
     struct Range {
         Hpa start;
@@ -69,8 +78,8 @@ class HostMemory {
     Hpa base_;
     u64 size_;
     std::mutex mutex_;
-    Hpa next_;           // start of the address space never handed out
-    Hpa page_chunk_;     // next fresh page of the current chunk of single pages
+    Hpa next_;       // start of the address space never handed out
+    Hpa page_chunk_; // next fresh page of the current chunk of single pages
     Hpa page_chunk_end_;
     std::vector<Hpa> free_pages_;
     std::vector<Range> free_ranges_;

@@ -28,7 +28,8 @@ constexpr bool memory_type_valid(u64 entry)
     return type == 0 || type == 1 || type == 4 || type == 5 || type == 6;
 }
 
-// SDM: "EPT Misconfigurations". Applies to entries with any of R, W, X set. Execute-only entries are legal here.
+// SDM: "EPT Misconfigurations". Applies to entries with any of R, W, X set. Execute-only entries are legal
+// here.
 bool misconfigured(u64 entry, unsigned level)
 {
     if ((entry & ept::RWX) == 0)
@@ -83,7 +84,8 @@ EptWalk walk_ept(const EptRoot& root, Gpa gpa, Access access)
         if (root.accessed_dirty)
             set_accessed(walk.entry_hpa, walk.entry, access == Access::write ? ept::A | ept::D : ept::A);
         walk.outcome = EptWalk::Outcome::ok;
-        walk.hpa = Hpa((walk.entry & ept::ADDRESS & ~(ept::level_size(level) - 1)) | (gpa.value() & (ept::level_size(level) - 1)));
+        walk.hpa = Hpa((walk.entry & ept::ADDRESS & ~(ept::level_size(level) - 1)) |
+                       (gpa.value() & (ept::level_size(level) - 1)));
         return walk;
     }
 }

@@ -16,7 +16,10 @@ inline constexpr unsigned kEntriesPerTable = 512;
 // EPTP: memory type 2:0, page-walk length minus one 5:3, accessed and dirty flags enabled 6, table 51:12.
 inline constexpr u64 EPTP_WB = 6, EPTP_AD = bit(6);
 [[nodiscard]] constexpr u64 eptp_walk_length(unsigned levels) { return u64{levels - 1} << 3; }
-[[nodiscard]] constexpr unsigned eptp_levels(u64 eptp) { return static_cast<unsigned>(field(eptp, 5, 3)) + 1; }
+[[nodiscard]] constexpr unsigned eptp_levels(u64 eptp)
+{
+    return static_cast<unsigned>(field(eptp, 5, 3)) + 1;
+}
 
 // `level` counts from the leaf: 0 = 4 KiB, 1 = 2 MiB, 2 = 1 GiB.
 [[nodiscard]] constexpr unsigned index(u64 gpa, unsigned level)
@@ -27,9 +30,9 @@ inline constexpr u64 EPTP_WB = 6, EPTP_AD = bit(6);
 
 // Exit qualification of an EPT violation. SDM: "Exit Qualification for EPT Violations".
 namespace qual {
-inline constexpr u64 READ = bit(0), WRITE = bit(1), FETCH = bit(2), WAS_R = bit(3), WAS_W = bit(4), WAS_X = bit(5),
-                     WAS_XU = bit(6), GLA_VALID = bit(7), GLA_TRANSLATED = bit(8), USER_LINEAR = bit(9),
-                     RW_LINEAR = bit(10), NX_LINEAR = bit(11), NMI_UNBLOCK = bit(12);
+inline constexpr u64 READ = bit(0), WRITE = bit(1), FETCH = bit(2), WAS_R = bit(3), WAS_W = bit(4),
+                     WAS_X = bit(5), WAS_XU = bit(6), GLA_VALID = bit(7), GLA_TRANSLATED = bit(8),
+                     USER_LINEAR = bit(9), RW_LINEAR = bit(10), NX_LINEAR = bit(11), NMI_UNBLOCK = bit(12);
 }
 
 } // namespace seamless::spec::ept

@@ -164,9 +164,10 @@ inline constexpr u32 INTERRUPT_WINDOW_EXITING = 1u << 2, TSC_OFFSETTING = 1u << 
                      INVLPG_EXITING = 1u << 9, MWAIT_EXITING = 1u << 10, RDPMC_EXITING = 1u << 11,
                      RDTSC_EXITING = 1u << 12, CR3_LOAD_EXITING = 1u << 15, CR3_STORE_EXITING = 1u << 16,
                      CR8_LOAD_EXITING = 1u << 19, CR8_STORE_EXITING = 1u << 20, TPR_SHADOW = 1u << 21,
-                     NMI_WINDOW_EXITING = 1u << 22, MOV_DR_EXITING = 1u << 23, UNCONDITIONAL_IO_EXITING = 1u << 24,
-                     IO_BITMAPS = 1u << 25, MONITOR_TRAP_FLAG = 1u << 27, MSR_BITMAPS = 1u << 28,
-                     MONITOR_EXITING = 1u << 29, PAUSE_EXITING = 1u << 30, SECONDARY_CONTROLS = 1u << 31;
+                     NMI_WINDOW_EXITING = 1u << 22, MOV_DR_EXITING = 1u << 23,
+                     UNCONDITIONAL_IO_EXITING = 1u << 24, IO_BITMAPS = 1u << 25, MONITOR_TRAP_FLAG = 1u << 27,
+                     MSR_BITMAPS = 1u << 28, MONITOR_EXITING = 1u << 29, PAUSE_EXITING = 1u << 30,
+                     SECONDARY_CONTROLS = 1u << 31;
 }
 // SDM: "Secondary Processor-Based VM-Execution Controls".
 namespace proc2 {
@@ -181,8 +182,9 @@ inline constexpr u32 VIRTUALIZE_APIC_ACCESSES = 1u << 0, EPT = 1u << 1, DESCRIPT
 // VM-entry and VM-exit interruption information, and IDT-vectoring information (SDM: same names).
 namespace intr_info {
 inline constexpr u32 VALID = 1u << 31, ERROR_CODE = 1u << 11, NMI_UNBLOCKED = 1u << 12;
-inline constexpr u32 EXTERNAL = 0u << 8, NMI = 2u << 8, HARDWARE_EXCEPTION = 3u << 8, SOFTWARE_INTERRUPT = 4u << 8,
-                     PRIVILEGED_SOFTWARE_EXCEPTION = 5u << 8, SOFTWARE_EXCEPTION = 6u << 8, OTHER_EVENT = 7u << 8;
+inline constexpr u32 EXTERNAL = 0u << 8, NMI = 2u << 8, HARDWARE_EXCEPTION = 3u << 8,
+                     SOFTWARE_INTERRUPT = 4u << 8, PRIVILEGED_SOFTWARE_EXCEPTION = 5u << 8,
+                     SOFTWARE_EXCEPTION = 6u << 8, OTHER_EVENT = 7u << 8;
 [[nodiscard]] constexpr u32 type(u32 info) { return info & (7u << 8); }
 [[nodiscard]] constexpr u8 vector(u32 info) { return static_cast<u8>(info); }
 } // namespace intr_info

@@ -12,25 +12,27 @@ inline constexpr unsigned kGprCount = 16;
 
 // SDM: "EFLAGS Register".
 namespace rflags {
-inline constexpr u64 CF = bit(0), FIXED1 = bit(1), PF = bit(2), AF = bit(4), ZF = bit(6), SF = bit(7), TF = bit(8),
-                     IF = bit(9), DF = bit(10), OF = bit(11), IOPL = bits(13, 12), NT = bit(14), RF = bit(16),
-                     VM = bit(17), AC = bit(18), VIF = bit(19), VIP = bit(20), ID = bit(21);
+inline constexpr u64 CF = bit(0), FIXED1 = bit(1), PF = bit(2), AF = bit(4), ZF = bit(6), SF = bit(7),
+                     TF = bit(8), IF = bit(9), DF = bit(10), OF = bit(11), IOPL = bits(13, 12), NT = bit(14),
+                     RF = bit(16), VM = bit(17), AC = bit(18), VIF = bit(19), VIP = bit(20), ID = bit(21);
 inline constexpr u64 kArithmetic = CF | PF | AF | ZF | SF | OF;
-inline constexpr u64 kDefined = kArithmetic | FIXED1 | TF | IF | DF | IOPL | NT | RF | VM | AC | VIF | VIP | ID;
+inline constexpr u64 kDefined =
+    kArithmetic | FIXED1 | TF | IF | DF | IOPL | NT | RF | VM | AC | VIF | VIP | ID;
 } // namespace rflags
 
 // SDM: "Control Registers".
 namespace cr0 {
-inline constexpr u64 PE = bit(0), MP = bit(1), EM = bit(2), TS = bit(3), ET = bit(4), NE = bit(5), WP = bit(16),
-                     AM = bit(18), NW = bit(29), CD = bit(30), PG = bit(31);
+inline constexpr u64 PE = bit(0), MP = bit(1), EM = bit(2), TS = bit(3), ET = bit(4), NE = bit(5),
+                     WP = bit(16), AM = bit(18), NW = bit(29), CD = bit(30), PG = bit(31);
 inline constexpr u64 kDefined = PE | MP | EM | TS | ET | NE | WP | AM | NW | CD | PG;
 } // namespace cr0
 
 namespace cr4 {
-inline constexpr u64 VME = bit(0), PVI = bit(1), TSD = bit(2), DE = bit(3), PSE = bit(4), PAE = bit(5), MCE = bit(6),
-                     PGE = bit(7), PCE = bit(8), OSFXSR = bit(9), OSXMMEXCPT = bit(10), UMIP = bit(11), LA57 = bit(12),
-                     VMXE = bit(13), SMXE = bit(14), FSGSBASE = bit(16), PCIDE = bit(17), OSXSAVE = bit(18),
-                     SMEP = bit(20), SMAP = bit(21), PKE = bit(22), CET = bit(23), PKS = bit(24);
+inline constexpr u64 VME = bit(0), PVI = bit(1), TSD = bit(2), DE = bit(3), PSE = bit(4), PAE = bit(5),
+                     MCE = bit(6), PGE = bit(7), PCE = bit(8), OSFXSR = bit(9), OSXMMEXCPT = bit(10),
+                     UMIP = bit(11), LA57 = bit(12), VMXE = bit(13), SMXE = bit(14), FSGSBASE = bit(16),
+                     PCIDE = bit(17), OSXSAVE = bit(18), SMEP = bit(20), SMAP = bit(21), PKE = bit(22),
+                     CET = bit(23), PKS = bit(24);
 } // namespace cr4
 
 namespace efer {
@@ -77,14 +79,16 @@ enum class Vector : u8 {
 
 // SDM: "Page-Fault Exceptions": the error code of #PF.
 namespace pferr {
-inline constexpr u32 P = 1u << 0, W = 1u << 1, U = 1u << 2, RSVD = 1u << 3, I = 1u << 4, PK = 1u << 5, SS = 1u << 6;
+inline constexpr u32 P = 1u << 0, W = 1u << 1, U = 1u << 2, RSVD = 1u << 3, I = 1u << 4, PK = 1u << 5,
+                     SS = 1u << 6;
 }
 
 enum class Seg : u8 { es, cs, ss, ds, fs, gs, ldtr, tr };
 inline constexpr unsigned kSegCount = 8;
 
-// A segment register with its hidden part. `ar` has the layout of the VMCS access rights (SDM: "Guest Register
-// State"): type 3:0, S 4, DPL 6:5, P 7, AVL 12, L 13, D/B 14, G 15, unusable 16. `limit` is in bytes.
+// A segment register with its hidden part. `ar` has the layout of the VMCS access rights (SDM: "Guest
+// Register State"): type 3:0, S 4, DPL 6:5, P 7, AVL 12, L 13, D/B 14, G 15, unusable 16. `limit` is in
+// bytes.
 struct Segment {
     u64 base = 0;
     u32 limit = 0;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table of trace events. The order and names of fields are a contract with readers of traces (docs/tracing.md).
+// The table of trace events. The order and names of fields are a contract with readers of traces
+// (docs/tracing.md).
 #include "trace/event.h"
 
 #include <cstddef>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The trace events and their fields: one table serves the trace points, the writers and the readers of a trace.
-// Names are KVM's tracepoints where KVM has one; fields that begin with cpu_ are what hardware hides from a host.
+// The trace events and their fields: one table serves the trace points, the writers and the readers of a
+// trace. Names are KVM's tracepoints where KVM has one; fields that begin with cpu_ are what hardware hides
+// from a host.
 #pragma once
 
 #include <array>

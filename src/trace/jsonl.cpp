@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes records as JSON lines: numbers that are addresses, values or masks as hex strings, counts as numbers.
+// Writes records as JSON lines: numbers that are addresses, values or masks as hex strings, counts as
+// numbers.
 #include "trace/jsonl.h"
 
 #include <fmt/format.h>
@@ -17,7 +18,8 @@ void append_value(std::string& out, const Field& field, const Value& value)
         fmt::format_to(to, "\"{}\"", value.text);
         break;
     case Value::Kind::bytes:
-        fmt::format_to(to, "\"{:02x}\"", fmt::join(value.bytes.data.begin(), value.bytes.data.begin() + value.bytes.size, ""));
+        fmt::format_to(to, "\"{:02x}\"",
+                       fmt::join(value.bytes.data.begin(), value.bytes.data.begin() + value.bytes.size, ""));
         break;
     case Value::Kind::number:
         if (field.format == Format::hex)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Trace points. `TRACE(context, Event::kvm_exit, values...)` gives the fields in the order of the event's row;
-// while nobody traces, it costs one predictable branch and evaluates no value.
+// Trace points. `TRACE(context, Event::kvm_exit, values...)` gives the fields in the order of the event's
+// row; while nobody traces, it costs one predictable branch and evaluates no value.
 #pragma once
 
 #include <array>
@@ -38,8 +38,7 @@ struct Value {
     Value(Absent) {}
     template <std::integral T>
     Value(T value) : kind(Kind::number), number(static_cast<u64>(value))
-    {
-    }
+    {}
     Value(const char* value) : kind(Kind::text), text(value) {}
     Value(const Bytes& value) : kind(Kind::bytes), bytes(value) {}
 };

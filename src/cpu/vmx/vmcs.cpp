@@ -18,15 +18,26 @@ struct FieldRow {
     bool read_only = false;
 };
 
-#define FIELD(field, member) {static_cast<u32>(VmcsField::field), offsetof(Vmcs, member), sizeof(Vmcs::member)}
-#define EXIT_INFO(field, member) {static_cast<u32>(VmcsField::field), offsetof(Vmcs, member), sizeof(Vmcs::member), true}
-// One row for each of the eight segment registers; VMX orders them ES CS SS DS FS GS LDTR TR, as spec::Seg does.
+#define FIELD(field, member)                                                                                 \
+    {                                                                                                        \
+        static_cast<u32>(VmcsField::field), offsetof(Vmcs, member), sizeof(Vmcs::member)                     \
+    }
+#define EXIT_INFO(field, member)                                                                             \
+    {                                                                                                        \
+        static_cast<u32>(VmcsField::field), offsetof(Vmcs, member), sizeof(Vmcs::member), true               \
+    }
+// One row for each of the eight segment registers; VMX orders them ES CS SS DS FS GS LDTR TR, as spec::Seg
+// does.
 #define SEGMENT(first, i, member)                                                                            \
-    {static_cast<u32>(VmcsField::first) + 2 * i, offsetof(Vmcs, seg) + i * sizeof(spec::Segment) + offsetof(spec::Segment, member), \
-     sizeof(spec::Segment::member)}
+    {                                                                                                        \
+        static_cast<u32>(VmcsField::first) + 2 * i,                                                          \
+            offsetof(Vmcs, seg) + i * sizeof(spec::Segment) + offsetof(spec::Segment, member),               \
+            sizeof(spec::Segment::member)                                                                    \
+    }
 #define SEGMENTS(first, member)                                                                              \
-    SEGMENT(first, 0, member), SEGMENT(first, 1, member), SEGMENT(first, 2, member), SEGMENT(first, 3, member), \
-        SEGMENT(first, 4, member), SEGMENT(first, 5, member), SEGMENT(first, 6, member), SEGMENT(first, 7, member)
+    SEGMENT(first, 0, member), SEGMENT(first, 1, member), SEGMENT(first, 2, member),                         \
+        SEGMENT(first, 3, member), SEGMENT(first, 4, member), SEGMENT(first, 5, member),                     \
+        SEGMENT(first, 6, member), SEGMENT(first, 7, member)
 
 constexpr FieldRow kFields[] = {
     FIELD(VIRTUAL_PROCESSOR_ID, vpid),

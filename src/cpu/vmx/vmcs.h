@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The virtual-machine control structure, in the form this processor keeps it (SDM: "Virtual Machine Control
-// Structures": the format is the implementation's own). Software goes through vmread() and vmwrite(), or the members.
+// Structures": the format is the implementation's own). Software goes through vmread() and vmwrite(), or the
+// members.
 #pragma once
 
 #include "base/address.h"
