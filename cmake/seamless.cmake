@@ -17,6 +17,9 @@ target_compile_options(seamless_flags INTERFACE
 if(SEAMLESS_SANITIZE)
   add_compile_options(-fsanitize=${SEAMLESS_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${SEAMLESS_SANITIZE})
+  if(SEAMLESS_SANITIZE MATCHES undefined)
+    add_compile_options(-fno-sanitize=vptr) # it needs RTTI, which src/ does without
+  endif()
 endif()
 
 # seamless_layer(<folder> <folders it may include>...): the library of src/<folder>. Every *.cpp and *.S there,
