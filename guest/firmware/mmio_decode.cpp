@@ -51,23 +51,26 @@ struct Prefixes {
     u8 rex = 0; // the whole byte; 0 without one
 };
 
-// Reads prefixes and returns how many bytes they are. LOCK and REP make no MMIO move: their opcode is not
-// found.
+// Reads prefixes and returns how many bytes they are. LOCK and REP make no MMIO move: they are left for an
+// opcode, and not found. REX counts only right before the opcode.
 unsigned read_prefixes(const u8* bytes, Prefixes& prefixes)
 {
     constexpr unsigned kLongest = 14;
     unsigned at = 0;
     for (; at < kLongest; ++at) {
         const u8 byte = bytes[at];
+        if ((byte & 0xf0) == 0x40) {
+            prefixes.rex = byte;
+            continue;
+        }
         if (byte == 0x66)
             prefixes.operand_size = true;
         else if (byte == 0x67)
             prefixes.address_size = true;
         else if (byte != 0x26 && byte != 0x2e && byte != 0x36 && byte != 0x3e && byte != 0x64 && byte != 0x65)
             break;
+        prefixes.rex = 0;
     }
-    if ((bytes[at] & 0xf0) == 0x40) // REX counts only right before the opcode
-        prefixes.rex = bytes[at++];
     return at;
 }
 
