@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// A machine: a VM, its devices, a thread for each vCPU, and the watch over how the run ends.
+#pragma once
+
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "devices/machine_end.h"
+#include "devices/serial.h"
+#include "devices/testdev.h"
+#include "vmm/exit_handlers.h"
+#include "vmm/inspection_port.h"
+#include "vmm/vm_builder.h"
+
+namespace seamless::vmm {
+
+struct RunOptions {
+    u64 timeout_ms = 0;                   // 0: none
+    InspectionPort* inspection = nullptr; // finds vCPUs that can never get anywhere
+};
+
+class Machine : private devices::MachineEnd {
+  public:
+    // `serial` receives what the guest sends to COM1. Both must outlive the machine.
+    [[nodiscard]] static Result<std::unique_ptr<Machine>, Message>
+    build(IoctlPort& port, const MachinePlan& plan, devices::SerialSink& serial);
+    ~Machine() override;
+    Machine(const Machine&) = delete;
+    Machine& operator=(const Machine&) = delete;
+
+    // Runs until the machine ends; every vCPU thread has left KVM_RUN then, unless stuck() says otherwise.
+    [[nodiscard]] Outcome run(const RunOptions& options);
+    // Any thread: ends the run with `outcome`, unless it has ended already.
+    void end(Outcome outcome);
+    // Any thread: input for COM1; returns how many bytes there was room for.
+    std::size_t receive(std::span<const u8> bytes);
+    // A vCPU did not come back from KVM_RUN: its thread still uses this machine, which must not be destroyed.
+    [[nodiscard]] bool stuck() const { return stuck_; }
+
+  private:
+    Machine(std::unique_ptr<Vm> vm, bool td, devices::SerialSink& serial);
+    [[nodiscard]] Result<void, Message> attach_devices(const MachinePlan& plan);
+    void debug_exit(u32 value) override;
+    void power_off() override;
+
+    void start_threads();
+    void vcpu_thread(const Vcpu& vcpu);
+    void wait_for_end(const RunOptions& options);
+    [[nodiscard]] bool ended();
+    void check_progress(InspectionPort& inspection);
+    void stop_threads();
+
+    std::unique_ptr<Vm> vm_;
+    bool td_;
+    Board board_;
+    devices::Serial serial_;
+    devices::DebugExit debug_exit_;
+    devices::PowerPort power_port_;
+    std::vector<std::unique_ptr<devices::TestDevice>> testdevs_;
+
+    std::mutex mutex_; // guards what follows
+    std::condition_variable changed_;
+    std::optional<Outcome> outcome_;
+    unsigned running_ = 0; // vCPU threads that have not finished
+    std::vector<std::thread> threads_;
+    bool stuck_ = false;
+};
+
+} // namespace seamless::vmm
