@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 # The Debian packages the build needs, and how ./check and ./demo get them. To be sourced by bash.
-# shellcheck shell=bash
 
 build_packages=(cmake ninja-build g++ binutils python3 libfmt-dev libzydis-dev libssl-dev libcli11-dev libgtest-dev
     libgmock-dev)

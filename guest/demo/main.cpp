@@ -11,6 +11,8 @@
 namespace seamless::guest {
 namespace {
 
+constexpr u64 kPage = 4096;
+
 // Of all unaccepted memory the demo accepts this much: enough to show both page sizes, little enough to be
 // quick.
 constexpr u64 kAcceptLimit = u64{4} << 20;
@@ -66,9 +68,9 @@ void accept_memory(const Machine& machine)
     check_equal(done.failure, kSuccess, "TDG.MEM.PAGE.ACCEPT");
     print("accepted ", Hex{range.start}, " to ", Hex{range.start + range.size}, ": ", Dec{done.large},
           " pages of 2 MiB, ", Dec{done.small}, " of 4 KiB, ", Dec{cycles}, " cycles\n");
-    if (done.failure != kSuccess || range.start < 4096 || range.start + range.size > u64{1} << 32)
-        return; // only the first 4 GiB are mapped, and address 0 is no C++ object
-    auto* first = reinterpret_cast<volatile u64*>(range.start);
+    if (done.failure != kSuccess || range.size < 2 * kPage || range.start + range.size > u64{1} << 32)
+        return;                                                         // only the first 4 GiB are mapped
+    auto* first = reinterpret_cast<volatile u64*>(range.start + kPage); // address 0 is no object in C++
     auto* last = reinterpret_cast<volatile u64*>(range.start + range.size - sizeof(u64));
     check(*first == 0 && *last == 0, "accepted memory is zero");
     *first = 0x0123456789abcdef;
@@ -78,7 +80,6 @@ void accept_memory(const Machine& machine)
 
 // Without a HOB list there is no device to be found: then RAM takes its place, which tests the program.
 constexpr u64 kRamInstead = 0x900000;
-constexpr u64 kPage = 4096;
 constexpr u64 kPages = 2;
 
 void drive_device(const Machine& machine)

@@ -78,12 +78,14 @@ void vmcall_masks()
     }
 }
 
-void measurement()
+void measurement(const Machine& machine)
 {
     const u64 extend = number(TdgLeaf::MR_RTMR_EXTEND);
     const u64 make = number(TdgLeaf::MR_REPORT);
     const u64 value = address_of(data);
     call("RTMR.EXTEND, misaligned", extend, {.rcx = value + 1, .rdx = 2}, kOperandInvalid + RCX);
+    call("RTMR.EXTEND, shared GPA", extend, {.rcx = value | machine.shared_bit, .rdx = 2},
+         kOperandInvalid + RCX);
     call("RTMR.EXTEND, index 4", extend, {.rcx = value, .rdx = 4}, kOperandInvalid + RDX);
     call("RTMR.EXTEND", extend, {.rcx = value, .rdx = 2}, kSuccess);
     call("MR.REPORT, misaligned report", make, {.rcx = address_of(&report) + 512, .rdx = value},
@@ -186,7 +188,7 @@ bool guest_main(const Machine& machine)
     }
     dispatch_and_info(machine);
     vmcall_masks();
-    measurement();
+    measurement(machine);
     accept_refusals(machine);
     metadata(machine);
     cpuid_ve();
