@@ -91,8 +91,7 @@ class FakeKvm : public IoctlPort {
         }
         if (step)
             return step(run);
-        while (__atomic_load_n(&run.immediate_exit, __ATOMIC_SEQ_CST) == 0 ||
-               __atomic_load_n(&hang, __ATOMIC_SEQ_CST))
+        while (__atomic_load_n(&run.immediate_exit, __ATOMIC_SEQ_CST) == 0)
             usleep(1000);
         return -EINTR;
     }
