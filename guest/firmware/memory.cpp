@@ -3,7 +3,6 @@
 #include "guest/firmware/memory.h"
 
 #include "guest/firmware/tdx.h"
-#include "guest/firmware/x86.h"
 
 extern "C" {
 extern seamless::u64 page_tables[]; // image.ld; start.S fills the first six
@@ -54,7 +53,8 @@ MemoryRange find_resource(const Machine& machine, ResourceType type, unsigned in
         const auto* header = reinterpret_cast<const HobHeader*>(machine.hob_list + offset);
         if (header->type == kHobEnd || header->length < sizeof(HobHeader))
             break;
-        if (header->type == kHobResource && header->length >= sizeof(HobResource)) {
+        if (header->type == kHobResource && header->length >= sizeof(HobResource) &&
+            offset + sizeof(HobResource) <= kHobListLimit) {
             const auto* resource = reinterpret_cast<const HobResource*>(header);
             if (resource->type == static_cast<u32>(type) && index-- == 0)
                 return {.start = resource->start, .size = resource->length};
@@ -89,15 +89,17 @@ Accepted accept(MemoryRange range)
 
 u64 map_device(const Machine& machine, u64 gpa)
 {
-    if (window_used == kEntriesPerTable)
+    constexpr unsigned kBlocks = 2; // registers may reach into the next block
+    if (window_used + kBlocks > kEntriesPerTable)
         end_guest(false);
     u64* directory_pointers = page_tables + kEntriesPerTable;
     u64* directory = page_tables + 6 * kEntriesPerTable;
     directory_pointers[kWindowIndex] = reinterpret_cast<u64>(directory) | kPresentWritable;
-    directory[window_used] =
+    const u64 gla = kWindow + window_used * kLarge;
+    const u64 first =
         align_down(gpa, kLarge) | machine.shared_bit | kLargePage | kUncached | kPresentWritable;
-    const u64 gla = kWindow + window_used++ * kLarge;
-    invlpg(gla);
+    for (u64 block = 0; block < kBlocks; ++block)
+        directory[window_used++] = first + block * kLarge;
     return gla + (gpa & (kLarge - 1));
 }
 
