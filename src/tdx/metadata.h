@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Metadata: fields of the module, of a TD and of a vCPU by their ids. One row serves host and guest, read and
+// write. TDX ABI: "Metadata Access".
+#pragma once
+
+#include "tdx/module.h"
+
+namespace seamless::tdx {
+
+struct MdValue {
+    spec::TdxStatus status = spec::TdxStatus::SUCCESS;
+    u64 value = 0; // of a read; of a write, what was there before
+};
+
+enum class MdCaller : u8 { host, guest };
+
+[[nodiscard]] MdValue read_sys_field(TdxModule& module, u64 id);
+[[nodiscard]] MdValue read_td_field(TdxModule& module, Td& td, u64 id, MdCaller caller);
+[[nodiscard]] MdValue read_vcpu_field(Vcpu& vcpu, u64 id);
+[[nodiscard]] MdValue write_td_field(Td& td, u64 id, u64 data, u64 mask, MdCaller caller);
+[[nodiscard]] MdValue write_vcpu_field(Vcpu& vcpu, u64 id, u64 data, u64 mask);
+
+// The id of the first field (`id` = -1) or of the one after `id`; -1 after the last.
+[[nodiscard]] u64 next_sys_field(TdxModule& module, u64 id);
+[[nodiscard]] u64 next_td_field(const Td& td, u64 id);
+[[nodiscard]] u64 next_vcpu_field(u64 id);
+
+} // namespace seamless::tdx

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// Lookups in the TD's structures.
+#include "tdx/td.h"
+
+#include "spec/ept.h"
+
+namespace seamless::tdx {
+
+const cpu::CpuidResult* Td::find_cpuid(u32 leaf, u32 subleaf) const
+{
+    for (const VirtualCpuid& row : cpuid)
+        if (row.leaf == leaf && (row.subleaf == ~0u || row.subleaf == subleaf))
+            return &row.values;
+    return nullptr;
+}
+
+paging::EptRoot Vcpu::ept_root() const
+{
+    return {.table = td.sept_root(),
+            .levels = td.ept_levels(),
+            .shared_bit = td.shared_bit(),
+            .shared_table = Hpa(vmcs.shared_ept_pointer & spec::ept::ADDRESS)};
+}
+
+} // namespace seamless::tdx

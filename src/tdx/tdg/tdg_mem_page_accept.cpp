@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// TDG.MEM.PAGE.ACCEPT: the guest takes a page that the host has added, and gets it zeroed.
+#include <sys/mman.h>
+
+#include "mem/guest_access.h"
+#include "tdx/sept.h"
+#include "tdx/tdg/leaves.h"
+
+namespace seamless::tdx {
+
+using sept::SeptState;
+
+namespace {
+
+// The host may be able to help: it sees what was asked for and what the walk met.
+TdgOutcome exit_to_host(TdgCall& call, u64 gpa, unsigned level, const sept::Position& at)
+{
+    const u64 details = u64{level} | u64{at.level} << 3 | u64{static_cast<u8>(at.state())} << 6 |
+                        u64{sept::is_leaf(at.state())} << 14;
+    return async_exit(call.run, {.reason = static_cast<u32>(ExitReason::EPT_VIOLATION),
+                                 .qualification = spec::ept::qual::WRITE | (at.entry & spec::ept::RWX) << 3,
+                                 .extended = static_cast<u64>(spec::ExtendedExitQual::ACCEPT) | details << 32,
+                                 .gpa = gpa});
+}
+
+// A page that was never touched reads as zero already and must not cost the host memory by being zeroed. What
+// is not resident may also be swapped out: giving it back to the file makes it zero in either case.
+void zero_pages(Hpa hpa, u64 bytes)
+{
+    unsigned char resident[spec::ept::kEntriesPerTable] = {};
+    const bool known = mincore(mem::host_ptr(hpa), bytes, resident) == 0;
+    for (u64 at = 0; at < bytes; at += kPageSize) {
+        const bool absent = known && !(resident[at / kPageSize] & 1);
+        if (!absent || madvise(mem::host_ptr(hpa + at), kPageSize, MADV_REMOVE) != 0)
+            mem::zero(hpa + at, kPageSize);
+    }
+}
+
+} // namespace
+
+TdgOutcome tdg_mem_page_accept(TdgCall& call)
+{
+    Td& td = call.run.td;
+    const u64 rcx = call.reg(spec::Gpr::rcx);
+    const u64 gpa = rcx & bits(51, 12);
+    const unsigned level = static_cast<unsigned>(field(rcx, 2, 0));
+    if ((rcx & (bits(11, 3) | bits(63, 52))) || level > 1 || !aligned(gpa, spec::ept::level_size(level)) ||
+        !td.private_gpa(gpa))
+        return TdxStatus::OPERAND_INVALID | TdxOperand::RCX;
+    const Held tree(td.sept_lock, LockMode::shared);
+    if (!tree)
+        return TdxStatus::OPERAND_BUSY | TdxOperand::RCX;
+    sept::Position at = sept::walk(td, gpa, level);
+    sept::EntryLock lock(at);
+    if (!lock)
+        return TdxStatus::OPERAND_BUSY | TdxOperand::RCX;
+    if (at.state() == SeptState::MAPPED)
+        return TdxStatus::PAGE_ALREADY_ACCEPTED | at.level;
+    if (at.reached && at.state() == SeptState::NL_MAPPED)
+        return TdxStatus::PAGE_SIZE_MISMATCH | at.level;
+    if (!at.reached || at.state() != SeptState::PENDING)
+        return exit_to_host(call, gpa, level, at);
+    zero_pages(mem::without_hkid(sept::target(at.entry)), spec::ept::level_size(level));
+    lock.commit(sept::make(sept::target(at.entry), SeptState::MAPPED));
+    return TdxStatus::SUCCESS;
+}
+
+} // namespace seamless::tdx
