@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// MSRs of plain VMs: where each one lives, and which bits may be written. What no row names is unknown (#GP).
+#include "base/table.h"
+#include "kvm/backend_vmx/vmx.h"
+#include "kvm/kvm.h"
+
+namespace seamless::kvm {
+
+using namespace spec;
+
+namespace {
+
+using Place = u64& (*)(VcpuVmx&);
+
+struct MsrRow {
+    u32 index;
+    u64 writable;
+    u64 reset;         // where it is plain state
+    Place place;       // where it is processor state
+    bool saved = true; // in KVM_GET_MSR_INDEX_LIST
+};
+
+constexpr u64 kAll = ~u64{0};
+constexpr u32 number(Msr m) { return static_cast<u32>(m); }
+
+// clang-format off
+constexpr MsrRow kMsrs[] = {
+    {number(Msr::IA32_TSC),                  kAll,       0, nullptr},
+    {number(Msr::IA32_APIC_BASE),            kAll,       0, nullptr, false},
+    {number(Msr::IA32_FEATURE_CONTROL),      0,          1, nullptr},
+    {number(Msr::IA32_TSC_ADJUST),           kAll,       0, nullptr},
+    {number(Msr::IA32_BIOS_SIGN_ID),         0,          u64{1} << 32, nullptr},
+    {number(Msr::MSR_PLATFORM_INFO),         0,          0, nullptr},
+    {number(Msr::IA32_MTRRCAP),              0,          0x508, nullptr},
+    {number(Msr::IA32_SYSENTER_CS),          0xffffffff, 0, [](VcpuVmx& v) -> u64& { return v.vmcs.sysenter_cs; }},
+    {number(Msr::IA32_SYSENTER_ESP),         kAll,       0, [](VcpuVmx& v) -> u64& { return v.vmcs.sysenter_esp; }},
+    {number(Msr::IA32_SYSENTER_EIP),         kAll,       0, [](VcpuVmx& v) -> u64& { return v.vmcs.sysenter_eip; }},
+    {number(Msr::IA32_MCG_CAP),              0,          0, nullptr, false},
+    {number(Msr::IA32_MCG_STATUS),           kAll,       0, nullptr},
+    {number(Msr::IA32_MISC_ENABLE),          kAll,       0x1801, nullptr},
+    {number(Msr::IA32_DEBUGCTL),             3,          0, [](VcpuVmx& v) -> u64& { return v.vmcs.debugctl; }, false},
+    {number(Msr::IA32_PAT),                  0x0707070707070707, 0, [](VcpuVmx& v) -> u64& { return v.vmcs.pat; }},
+    {number(Msr::IA32_MTRR_DEF_TYPE),        0xcff,      0, nullptr},
+    {number(Msr::IA32_EFER),                 efer::SCE | efer::LME | efer::LMA | efer::NXE, 0, [](VcpuVmx& v) -> u64& { return v.vmcs.efer; }},
+    {number(Msr::IA32_STAR),                 kAll,       0, [](VcpuVmx& v) -> u64& { return v.context.star; }},
+    {number(Msr::IA32_LSTAR),                kAll,       0, [](VcpuVmx& v) -> u64& { return v.context.lstar; }},
+    {number(Msr::IA32_CSTAR),                kAll,       0, [](VcpuVmx& v) -> u64& { return v.context.cstar; }},
+    {number(Msr::IA32_FMASK),                0xffffffff, 0, [](VcpuVmx& v) -> u64& { return v.context.fmask; }},
+    {number(Msr::IA32_FS_BASE),              kAll,       0, [](VcpuVmx& v) -> u64& { return v.vmcs.seg[static_cast<unsigned>(Seg::fs)].base; }, false},
+    {number(Msr::IA32_GS_BASE),              kAll,       0, [](VcpuVmx& v) -> u64& { return v.vmcs.seg[static_cast<unsigned>(Seg::gs)].base; }, false},
+    {number(Msr::IA32_KERNEL_GS_BASE),       kAll,       0, [](VcpuVmx& v) -> u64& { return v.context.kernel_gs_base; }},
+    {number(Msr::IA32_TSC_AUX),              0xffffffff, 0, [](VcpuVmx& v) -> u64& { return v.context.tsc_aux; }},
+};
+// clang-format on
+static_assert(base::strictly_ascending(kMsrs, &MsrRow::index));
+
+constexpr u32 kFirstMtrr = 0x200, kLastMtrr = 0x26f, kFirstX2apic = 0x800, kLastX2apic = 0x8ff;
+
+bool is_mtrr(u32 index)
+{
+    return index >= kFirstMtrr && index <= kLastMtrr &&
+           (index <= 0x20f || index == 0x250 || index == 0x258 || index == 0x259 || index >= 0x268);
+}
+bool is_canonical(u64 value) { return sign_extend(value, 48) == value; }
+bool holds_address(u32 index)
+{
+    return index == number(Msr::IA32_LSTAR) || index == number(Msr::IA32_CSTAR) ||
+           index == number(Msr::IA32_FS_BASE) || index == number(Msr::IA32_GS_BASE) ||
+           index == number(Msr::IA32_KERNEL_GS_BASE) || index == number(Msr::IA32_SYSENTER_ESP) ||
+           index == number(Msr::IA32_SYSENTER_EIP);
+}
+
+bool x2apic_enabled(Vcpu& vcpu) { return vcpu.vm().irqchip_split && (vcpu.apic_base & bit(10)); }
+
+Result<void, Errno> set_efer(Vcpu& vcpu, u64 data, bool host)
+{
+    VcpuVmx& vmx = *vcpu.vmx;
+    const bool paging = vmx.vmcs.cr0 & cr0::PG;
+    if (!host && paging && ((vmx.vmcs.efer ^ data) & efer::LME))
+        return fail(Errno{EINVAL});
+    if (!host) // LMA is the processor's
+        data = (data & ~efer::LMA) | (vmx.vmcs.efer & efer::LMA);
+    vmx.vmcs.efer = data;
+    return {};
+}
+
+} // namespace
+
+std::span<const u32> vmx_msr_index_list()
+{
+    static constexpr auto kList = [] {
+        std::array<u32, std::size(kMsrs)> list{};
+        std::size_t n = 0;
+        for (const MsrRow& row : kMsrs)
+            if (row.saved)
+                list[n++] = row.index;
+        return std::pair(list, n);
+    }();
+    return {kList.first.data(), kList.second};
+}
+
+Result<u64, Errno> vmx_get_msr(Vcpu& vcpu, u32 index, bool)
+{
+    if (index >= kFirstX2apic && index <= kLastX2apic)
+        return x2apic_enabled(vcpu) ? vcpu.lapic.read(index) : Result<u64, Errno>(fail(Errno{EINVAL}));
+    if (index == number(Msr::IA32_TSC))
+        return vcpu.vm().kvm().package().clock().tsc() + vcpu.vmx->vmcs.tsc_offset;
+    if (index == number(Msr::IA32_APIC_BASE))
+        return vcpu.apic_base;
+    const MsrRow* row = base::find_row(kMsrs, &MsrRow::index, index);
+    if (!row && !is_mtrr(index))
+        return fail(Errno{EINVAL});
+    if (row && row->place)
+        return row->place(*vcpu.vmx);
+    const auto stored = vcpu.msrs.find(index);
+    return stored != vcpu.msrs.end() ? stored->second : row ? row->reset : 0;
+}
+
+Result<void, Errno> vmx_set_msr(Vcpu& vcpu, u32 index, u64 data, bool host)
+{
+    if (index >= kFirstX2apic && index <= kLastX2apic)
+        return x2apic_enabled(vcpu) ? vcpu.lapic.write(index, data)
+                                    : Result<void, Errno>(fail(Errno{EINVAL}));
+    const MsrRow* row = base::find_row(kMsrs, &MsrRow::index, index);
+    if (index == number(Msr::IA32_BIOS_SIGN_ID) && !host)
+        return {}; // a guest asks for the revision this way
+    if (!row && !is_mtrr(index))
+        return fail(Errno{EINVAL});
+    if (row && (data & ~row->writable))
+        return fail(Errno{EINVAL});
+    if (holds_address(index) && !is_canonical(data))
+        return fail(Errno{EINVAL});
+    if (index == number(Msr::IA32_EFER))
+        return set_efer(vcpu, data, host);
+    if (index == number(Msr::IA32_TSC))
+        vcpu.vmx->vmcs.tsc_offset = data - vcpu.vm().kvm().package().clock().tsc();
+    else if (index == number(Msr::IA32_APIC_BASE))
+        vcpu.apic_base = data;
+    else if (row && row->place)
+        row->place(*vcpu.vmx) = data;
+    else
+        vcpu.msrs[index] = data;
+    return {};
+}
+
+} // namespace seamless::kvm

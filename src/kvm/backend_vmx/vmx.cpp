@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+// The VMCS of a plain vCPU: controls, reset state, entry, event injection.
+#include "kvm/backend_vmx/vmx.h"
+
+#include <cstring>
+
+#include "kvm/kvm.h"
+#include "mem/guest_access.h"
+
+namespace seamless::kvm {
+
+using namespace spec;
+using namespace spec::kvm;
+
+namespace {
+
+// VM-entry and VM-exit controls. SDM: "VM-Entry Controls", "Primary VM-Exit Controls".
+constexpr u32 kEntryIa32eGuest = 1u << 9, kEntryLoadPat = 1u << 14, kEntryLoadEfer = 1u << 15;
+constexpr u32 kExitHost64 = 1u << 9, kExitAckInterrupt = 1u << 15, kExitSavePat = 1u << 18,
+              kExitLoadPat = 1u << 19, kExitSaveEfer = 1u << 20, kExitLoadEfer = 1u << 21;
+
+// The guest owns all of CR0 and CR4 but what VMX fixes (NE, VMXE): it reads these from the shadow.
+constexpr u64 kCr0HostOwned = cr0::NE, kCr4HostOwned = cr4::VMXE;
+
+Segment real_mode_segment(u16 selector, u64 base, u32 ar)
+{
+    return {.base = base, .limit = 0xffff, .ar = ar, .selector = selector};
+}
+
+// SDM: "Processor State After Reset".
+void reset_guest_state(cpu::Vmcs& v, cpu::GuestContext& context)
+{
+    constexpr u32 kData = 0x93, kCode = 0x9b, kLdt = 0x82, kTss = 0x8b;
+    for (const Seg s : {Seg::es, Seg::ss, Seg::ds, Seg::fs, Seg::gs})
+        v.seg[static_cast<unsigned>(s)] = real_mode_segment(0, 0, kData);
+    v.seg[static_cast<unsigned>(Seg::cs)] = real_mode_segment(0xf000, 0xffff0000, kCode);
+    v.seg[static_cast<unsigned>(Seg::ldtr)] = real_mode_segment(0, 0, kLdt);
+    v.seg[static_cast<unsigned>(Seg::tr)] = real_mode_segment(0, 0, kTss);
+    v.gdtr.limit = v.idtr.limit = 0xffff;
+    v.rip = 0xfff0;
+    v.rflags = rflags::FIXED1;
+    context[Gpr::rdx] = 0x600;
+}
+
+void clear_intercept(Hpa bitmap, u32 msr, bool read_only = false)
+{
+    // SDM: "MSR-Bitmap Address": low reads, high reads, low writes, high writes, 1 KiB each.
+    const u32 high = msr >= 0xc0000000 ? 1024 : 0, n = msr & 0x1fff;
+    auto* bytes = mem::host_ptr<u8>(bitmap);
+    bytes[high + n / 8] = static_cast<u8>(bytes[high + n / 8] & ~(1u << n % 8));
+    if (!read_only)
+        bytes[2048 + high + n / 8] = static_cast<u8>(bytes[2048 + high + n / 8] & ~(1u << n % 8));
+}
+
+void pass_through_msrs(Hpa bitmap)
+{
+    std::memset(mem::host_ptr(bitmap), 0xff, kPageSize);
+    clear_intercept(bitmap, static_cast<u32>(Msr::IA32_TSC), true);
+    for (const Msr msr : {Msr::IA32_FS_BASE, Msr::IA32_GS_BASE, Msr::IA32_KERNEL_GS_BASE,
+                          Msr::IA32_SYSENTER_CS, Msr::IA32_SYSENTER_ESP, Msr::IA32_SYSENTER_EIP,
+                          Msr::IA32_STAR, Msr::IA32_LSTAR, Msr::IA32_CSTAR, Msr::IA32_FMASK})
+        clear_intercept(bitmap, static_cast<u32>(msr));
+}
+
+void init_vmcs(Vcpu& vcpu)
+{
+    VcpuVmx& vmx = *vcpu.vmx;
+    cpu::Vmcs& v = vmx.vmcs;
+    v.pin_based = pin::EXTERNAL_INTERRUPT_EXITING | pin::NMI_EXITING | pin::VIRTUAL_NMIS;
+    v.proc_based = proc::TSC_OFFSETTING | proc::HLT_EXITING | proc::MWAIT_EXITING | proc::MONITOR_EXITING |
+                   proc::RDPMC_EXITING | proc::UNCONDITIONAL_IO_EXITING | proc::MSR_BITMAPS |
+                   proc::SECONDARY_CONTROLS;
+    v.proc_based2 = proc2::EPT | proc2::RDTSCP | proc2::VPID | proc2::UNRESTRICTED_GUEST | proc2::INVPCID |
+                    proc2::WBINVD_EXITING | proc2::XSAVES;
+    v.exception_bitmap = 1u << static_cast<u8>(Vector::MC);
+    v.entry_controls = kEntryLoadPat | kEntryLoadEfer;
+    v.exit_controls =
+        kExitHost64 | kExitAckInterrupt | kExitSavePat | kExitLoadPat | kExitSaveEfer | kExitLoadEfer;
+    v.vpid = static_cast<u16>(vcpu.id + 1);
+    v.msr_bitmap = vmx.msr_bitmap.value();
+    v.cr0_guest_host_mask = kCr0HostOwned;
+    v.cr4_guest_host_mask = kCr4HostOwned;
+    v.tsc_offset = ~vcpu.vm().kvm().package().clock().tsc() + 1; // the guest's counter starts at 0
+    reset_guest_state(v, vmx.context);
+    vmx_set_cr0(vmx, cr0::CD | cr0::NW | cr0::ET);
+    vmx_set_cr4(vmx, 0);
+}
+
+bool interrupts_allowed(const cpu::Vmcs& v)
+{
+    return (v.rflags & rflags::IF) &&
+           !(v.interruptibility & (interruptibility::STI | interruptibility::MOV_SS));
+}
+
+// Decides what the next entry delivers: an interrupted or raised event first, then NMI, then user space's
+// interrupt.
+void inject_events(Vcpu& vcpu)
+{
+    VcpuVmx& vmx = *vcpu.vmx;
+    cpu::Vmcs& v = vmx.vmcs;
+    v.proc_based &= ~(proc::INTERRUPT_WINDOW_EXITING | proc::NMI_WINDOW_EXITING);
+    v.entry_intr_info = 0;
+    if (vmx.inject_info & intr_info::VALID) {
+        v.entry_intr_info = vmx.inject_info;
+        v.entry_exception_error_code = vmx.inject_error;
+        v.entry_instruction_len = vmx.inject_length;
+        vmx.inject_info = 0;
+    } else if (vcpu.nmi_pending && !(v.interruptibility & (interruptibility::NMI | interruptibility::MOV_SS |
+                                                           interruptibility::STI))) {
+        v.entry_intr_info = intr_info::VALID | intr_info::NMI | static_cast<u32>(Vector::NMI);
+        vcpu.nmi_pending = false;
+    } else if (vcpu.external_vector >= 0 && interrupts_allowed(v)) {
+        v.entry_intr_info = intr_info::VALID | intr_info::EXTERNAL | static_cast<u32>(vcpu.external_vector);
+        vcpu.external_vector = -1;
+    }
+    if (vcpu.nmi_pending)
+        v.proc_based |= proc::NMI_WINDOW_EXITING;
+    if (vcpu.external_vector >= 0 || vcpu.run().request_interrupt_window)
+        v.proc_based |= proc::INTERRUPT_WINDOW_EXITING;
+}
+
+// An exit during the delivery of an event: it is delivered again. SDM: "Information for VM Exits That Occur
+// During Event Delivery".
+void complete_interrupts(VcpuVmx& vmx)
+{
+    const cpu::Vmcs& v = vmx.vmcs;
+    if (!(v.idt_vectoring_info & intr_info::VALID))
+        return;
+    vmx.inject_info = v.idt_vectoring_info & ~intr_info::NMI_UNBLOCKED;
+    vmx.inject_error = v.idt_vectoring_error_code;
+    vmx.inject_length = v.exit_instruction_len;
+}
+
+} // namespace
+
+Result<void, Errno> vmx_vm_init(Vm&) { return {}; }
+
+Result<void, Errno> vmx_vcpu_create(Vcpu& vcpu)
+{
+    vcpu.vmx = std::make_unique<VcpuVmx>();
+    vcpu.vmx->msr_bitmap = TRY(vcpu.vm().memory().alloc_page());
+    pass_through_msrs(vcpu.vmx->msr_bitmap);
+    init_vmcs(vcpu);
+    return {};
+}
+
+void vmx_vcpu_free(Vcpu& vcpu)
+{
+    if (!vcpu.vmx)
+        return;
+    vcpu.vm().memory().free_page(vcpu.vmx->msr_bitmap);
+    vcpu.vmx.reset();
+}
+
+u64 vmx_cr0(const VcpuVmx& vmx)
+{
+    return (vmx.vmcs.cr0 & ~kCr0HostOwned) | (vmx.vmcs.cr0_read_shadow & kCr0HostOwned);
+}
+u64 vmx_cr4(const VcpuVmx& vmx)
+{
+    return (vmx.vmcs.cr4 & ~kCr4HostOwned) | (vmx.vmcs.cr4_read_shadow & kCr4HostOwned);
+}
+
+void vmx_set_cr0(VcpuVmx& vmx, u64 value)
+{
+    vmx.vmcs.cr0 = value | kCr0HostOwned | cr0::ET;
+    vmx.vmcs.cr0_read_shadow = value | cr0::ET;
+}
+
+void vmx_set_cr4(VcpuVmx& vmx, u64 value)
+{
+    vmx.vmcs.cr4 = value | kCr4HostOwned;
+    vmx.vmcs.cr4_read_shadow = value;
+}
+
+void vmx_queue_exception(Vcpu& vcpu, Vector vector, u32 error_code)
+{
+    VcpuVmx& vmx = *vcpu.vmx;
+    vmx.inject_info = intr_info::VALID | intr_info::HARDWARE_EXCEPTION | static_cast<u32>(vector);
+    const bool real_mode = !(vmx.vmcs.cr0 & cr0::PE);
+    if (has_error_code(vector) && !real_mode)
+        vmx.inject_info |= intr_info::ERROR_CODE;
+    vmx.inject_error = error_code;
+}
+
+void vmx_skip_instruction(Vcpu& vcpu)
+{
+    cpu::Vmcs& v = vcpu.vmx->vmcs;
+    v.rip += v.exit_instruction_len;
+    const bool code64 = (v.efer & efer::LMA) && (v.seg[static_cast<unsigned>(Seg::cs)].ar & segment_ar::L);
+    if (!code64)
+        v.rip = static_cast<u32>(v.rip);
+    v.interruptibility &= ~(interruptibility::STI | interruptibility::MOV_SS);
+}
+
+void vmx_load_mmu_pgd(Vcpu& vcpu, cpu::LogicalProcessor&)
+{
+    const TdpMmu& mmu = vcpu.vm().mmu;
+    vcpu.vmx->vmcs.ept_pointer =
+        mmu.direct_root().value() | ept::EPTP_WB | ept::EPTP_AD | ept::eptp_walk_length(mmu.levels());
+}
+
+void vmx_flush_tlb_all(Vcpu& vcpu, cpu::LogicalProcessor& lp)
+{
+    // The VPID may have served another VM's vCPU on this processor.
+    lp.invvpid(vcpu.vmx->vmcs.vpid);
+    lp.invept_single(vcpu.vmx->vmcs.ept_pointer);
+}
+
+Fastpath vmx_vcpu_run(Vcpu& vcpu, cpu::LogicalProcessor& lp)
+{
+    VcpuVmx& vmx = *vcpu.vmx;
+    cpu::Vmcs& v = vmx.vmcs;
+    inject_events(vcpu);
+    v.entry_controls = (v.entry_controls & ~kEntryIa32eGuest) | (v.efer & efer::LMA ? kEntryIa32eGuest : 0);
+    v.idt_vectoring_info = 0;
+    TRACE(vcpu.trace(), trace::Event::kvm_entry, v.rip);
+    lp.vm_enter(v, vmx.context);
+    const auto reason = static_cast<ExitReason>(v.exit_reason & 0xffff);
+    const bool has_gpa = reason == ExitReason::EPT_VIOLATION || reason == ExitReason::EPT_MISCONFIG;
+    TRACE(vcpu.trace(), trace::Event::kvm_exit, exit_reason_name(reason), exit_reason_name(reason),
+          v.exit_qualification,
+          has_gpa ? trace::Value(v.guest_physical_address) : trace::Value(trace::Absent{}), "plain");
+    complete_interrupts(vmx);
+    return Fastpath::EXIT_FASTPATH_NONE;
+}
+
+bool vmx_has_events(Vcpu& vcpu)
+{
+    const VcpuVmx& vmx = *vcpu.vmx;
+    return vcpu.nmi_pending || (vmx.inject_info & intr_info::VALID) ||
+           (vcpu.external_vector >= 0 && interrupts_allowed(vmx.vmcs));
+}
+
+void vmx_post_run(Vcpu& vcpu)
+{
+    const VcpuVmx& vmx = *vcpu.vmx;
+    kvm_run& run = vcpu.run();
+    run.if_flag = (vmx.vmcs.rflags & rflags::IF) != 0;
+    run.cr8 = vmx.context.cr8;
+    run.apic_base = vcpu.apic_base;
+    run.ready_for_interrupt_injection =
+        vcpu.external_vector < 0 && !(vmx.inject_info & intr_info::VALID) && interrupts_allowed(vmx.vmcs);
+}
+
+X86Emul vmx_check_emulate_instruction(Vcpu& vcpu, int emul_type, std::span<const u8>)
+{
+    // An access of the event delivery itself: emulating the instruction at RIP would lose the event.
+    if ((emul_type & EMULTYPE_PF) && (vcpu.vmx->vmcs.idt_vectoring_info & intr_info::VALID))
+        return X86EMUL_UNHANDLEABLE_VECTORING;
+    return X86EMUL_CONTINUE;
+}
+
+// Nested guests are what it is for; there are none yet, so nothing is intercepted.
+X86Emul vmx_check_intercept(Vcpu&) { return X86EMUL_CONTINUE; }
+
+} // namespace seamless::kvm

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// KVM's back end for plain VMs: a VMCS per vCPU, its exits, and the registers that user space may read and
+// write.
+#pragma once
+
+#include <span>
+
+#include "cpu/guest_context.h"
+#include "cpu/vmx/vmcs.h"
+#include "kvm/fault.h"
+#include "kvm/vcpu.h"
+#include "kvm/vm.h"
+#include "kvm/x86_ops/x86_ops.h"
+
+namespace seamless::kvm {
+
+struct VcpuVmx {
+    cpu::Vmcs vmcs;
+    cpu::GuestContext context;
+    Hpa msr_bitmap;
+    // An event to inject at the next entry: an exception KVM raised, or one whose delivery an exit
+    // interrupted.
+    u32 inject_info = 0;
+    u32 inject_error = 0;
+    u32 inject_length = 0;
+};
+
+[[nodiscard]] Result<void, Errno> vmx_vm_init(Vm& vm);
+[[nodiscard]] Result<void, Errno> vmx_vcpu_create(Vcpu& vcpu);
+void vmx_vcpu_free(Vcpu& vcpu);
+[[nodiscard]] Fastpath vmx_vcpu_run(Vcpu& vcpu, cpu::LogicalProcessor& lp);
+[[nodiscard]] Handled vmx_handle_exit(Vcpu& vcpu, Fastpath fastpath);
+void vmx_post_run(Vcpu& vcpu); // what kvm_run shows of the vCPU after KVM_RUN
+void vmx_load_mmu_pgd(Vcpu& vcpu, cpu::LogicalProcessor& lp);
+void vmx_flush_tlb_all(Vcpu& vcpu, cpu::LogicalProcessor& lp);
+[[nodiscard]] bool vmx_has_events(Vcpu& vcpu);
+[[nodiscard]] X86Emul vmx_check_emulate_instruction(Vcpu& vcpu, int emul_type, std::span<const u8> insn);
+[[nodiscard]] X86Emul vmx_check_intercept(Vcpu& vcpu);
+
+[[nodiscard]] Result<u64, Errno> vmx_get_msr(Vcpu& vcpu, u32 index, bool host);
+[[nodiscard]] Result<void, Errno> vmx_set_msr(Vcpu& vcpu, u32 index, u64 data, bool host);
+[[nodiscard]] std::span<const u32> vmx_msr_index_list();
+
+// Raised by KVM in place of the instruction that exited.
+void vmx_queue_exception(Vcpu& vcpu, spec::Vector vector, u32 error_code = 0);
+void vmx_skip_instruction(Vcpu& vcpu);
+
+void vmx_get_regs(Vcpu& vcpu, spec::kvm::kvm_regs& regs);
+void vmx_set_regs(Vcpu& vcpu, const spec::kvm::kvm_regs& regs);
+void vmx_get_sregs2(Vcpu& vcpu, spec::kvm::kvm_sregs2& sregs);
+[[nodiscard]] Result<void, Errno> vmx_set_sregs2(Vcpu& vcpu, const spec::kvm::kvm_sregs2& sregs);
+// Guest CR0 and CR4 with the bits that KVM owns hidden or forced.
+[[nodiscard]] u64 vmx_cr0(const VcpuVmx& vmx);
+[[nodiscard]] u64 vmx_cr4(const VcpuVmx& vmx);
+void vmx_set_cr0(VcpuVmx& vmx, u64 value);
+void vmx_set_cr4(VcpuVmx& vmx, u64 value);
+
+} // namespace seamless::kvm

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// The system-wide part: VMs by type, and the CPUID that guests may see.
+#include "kvm/kvm.h"
+
+#include "cpu/cpuid.h"
+#include "kvm/vm.h"
+
+namespace seamless::kvm {
+
+using namespace spec::kvm;
+
+Kvm::Kvm(cpu::Package& package, cpu::SeamPort* seam, const x86_ops& ops)
+    : package_(package), ops_(ops), processors_(package), tdx_(processors_, seam)
+{}
+
+Kvm::~Kvm() = default;
+
+Result<void, Message> Kvm::enable_tdx()
+{
+    TRY(tdx_.bring_up());
+    tdx_ready_ = true;
+    return {};
+}
+
+u32 Kvm::tsc_khz() const { return static_cast<u32>(package_.clock().tsc_hz() / 1000); }
+
+Result<std::shared_ptr<Vm>, Errno> Kvm::create_vm(u64 type)
+{
+    if (type != KVM_X86_DEFAULT_VM && !(type == KVM_X86_TDX_VM && tdx_ready_))
+        return fail(Errno{EINVAL});
+    return Vm::create(*this, type);
+}
+
+namespace {
+
+constexpr u32 kKvmSignatureLeaf = 0x40000000, kKvmFeaturesLeaf = 0x40000001;
+
+bool has_subleaves(u32 leaf)
+{
+    return leaf == 4 || leaf == 7 || leaf == 0xb || leaf == 0xd || leaf == 0x12 || leaf == 0x14 ||
+           leaf == 0x1f;
+}
+
+void add_leaf(std::vector<kvm_cpuid_entry2>& all, u32 leaf, u32 subleaf)
+{
+    const cpu::CpuidResult r = cpu::native_cpuid(leaf, subleaf);
+    kvm_cpuid_entry2 e{
+        .function = leaf, .index = subleaf, .eax = r.eax, .ebx = r.ebx, .ecx = r.ecx, .edx = r.edx};
+    if (has_subleaves(leaf))
+        e.flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
+    if (leaf == 1)
+        e.ecx |= 1u << 21 | 1u << 31; // x2APIC, hypervisor
+    if (leaf == 0x80000008)
+        e.eax &= ~0x00ff0000u;
+    all.push_back(e);
+}
+
+void add_subleaves(std::vector<kvm_cpuid_entry2>& all, u32 leaf)
+{
+    constexpr u32 kXsaveComponents = 63, kFew = 8;
+    const u32 count = leaf == 0xd ? kXsaveComponents : kFew;
+    for (u32 i = 1; i < count; ++i)
+        if (const cpu::CpuidResult r = cpu::native_cpuid(leaf, i);
+            r != cpu::CpuidResult{} && (leaf == 0xd || r.eax != 0))
+            add_leaf(all, leaf, i);
+}
+
+} // namespace
+
+std::vector<kvm_cpuid_entry2> Kvm::supported_cpuid() const
+{
+    std::vector<kvm_cpuid_entry2> all;
+    for (const u32 base : {0u, 0x80000000u}) {
+        const u32 last = std::min(cpu::native_cpuid(base, 0).eax, base + 0x30);
+        for (u32 leaf = base; leaf <= last; ++leaf) {
+            add_leaf(all, leaf, 0);
+            if (has_subleaves(leaf))
+                add_subleaves(all, leaf);
+        }
+    }
+    // "KVMKVMKVM" in EBX, ECX, EDX; no paravirtual features yet.
+    all.push_back({.function = kKvmSignatureLeaf,
+                   .eax = kKvmFeaturesLeaf,
+                   .ebx = 0x4b4d564b,
+                   .ecx = 0x564b4d56,
+                   .edx = 0x4d});
+    all.push_back({.function = kKvmFeaturesLeaf});
+    return all;
+}
+
+} // namespace seamless::kvm

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// A virtual CPU: the page it shares with its VMM, the run loop, and what both back ends need. The state of
+// each back end is its own (backend_vmx/, backend_tdx/).
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "kvm/fault.h"
+#include "kvm/lapic.h"
+#include "kvm/memslots.h"
+#include "spec/kvm_abi.h"
+#include "trace/trace.h"
+
+namespace seamless::cpu {
+class LogicalProcessor;
+}
+
+namespace seamless::kvm {
+
+class Vm;
+struct VcpuVmx;
+struct VcpuTdx;
+
+// KVM_REQ_*: what a vCPU must do before it enters the guest again.
+inline constexpr u32 KVM_REQ_TLB_FLUSH = 1u << 0, KVM_REQ_LOAD_MMU_PGD = 1u << 1,
+                     KVM_REQ_OUTSIDE_GUEST_MODE = 1u << 2, KVM_REQ_VM_DEAD = 1u << 3, KVM_REQ_EVENT = 1u << 4,
+                     KVM_REQ_UNBLOCK = 1u << 5;
+
+class Vcpu {
+  public:
+    Vcpu(Vm& vm, u32 id);
+    ~Vcpu();
+    Vcpu(const Vcpu&) = delete;
+    Vcpu& operator=(const Vcpu&) = delete;
+
+    // The pages shared with the VMM: a real memfd, so that anyone can map it.
+    [[nodiscard]] Result<void, Errno> map_run_pages();
+    [[nodiscard]] int run_fd() const { return run_fd_; }
+    [[nodiscard]] spec::kvm::kvm_run& run() { return *static_cast<spec::kvm::kvm_run*>(pages_); }
+    [[nodiscard]] u8* pio_data()
+    {
+        return static_cast<u8*>(pages_) + kPageSize * spec::kvm::KVM_PIO_PAGE_OFFSET;
+    }
+
+    [[nodiscard]] Vm& vm() { return vm_; }
+    [[nodiscard]] const trace::Context& trace() const { return trace_; }
+
+    // KVM_RUN. Errors are what the ioctl fails with.
+    [[nodiscard]] Result<void, Errno> kvm_run_ioctl();
+    // Runs `action` with a logical processor loaded: ioctls that execute SEAMCALL for this vCPU.
+    Handled with_processor(const std::function<Handled(cpu::LogicalProcessor&)>& action);
+
+    // Async-signal-safe: this vCPU's thread has a signal to handle. KVM_RUN ends with EINTR.
+    void signal_arrived();
+    void clear_signal() { signal_.store(false); }
+    [[nodiscard]] bool signal_pending() const { return signal_.load(std::memory_order_acquire); }
+    // Any thread: do `request` before the next entry, and leave the guest for it.
+    void make_request(u32 request);
+    // True until the processor that ran the guest at the time of the call has left it.
+    [[nodiscard]] bool in_guest() const { return guest_mode_.load() & 1; }
+    void wait_outside_guest();
+
+    [[nodiscard]] u32 mp_state() const { return mp_state_.load(); }
+    void set_mp_state(u32 state);
+    [[nodiscard]] bool has_request(u32 request) const { return requests_.load() & request; }
+
+    // Handlers of a back end that leave to user space may leave work for the next KVM_RUN.
+    std::function<Handled(Vcpu&)> complete_userspace_io;
+
+    struct MmioCache {
+        Gfn gfn;
+        u64 generation = 0;
+        bool valid = false;
+    };
+    MmioCache mmio_cache;
+
+    const u32 id;
+    std::mutex mutex; // one ioctl at a time
+    std::vector<spec::kvm::kvm_cpuid_entry2> cpuid;
+    bool ran_once = false;
+    Lapic lapic;
+    u64 apic_base;
+    u64 pat = 0x0007040600070406;
+    bool nmi_pending = false;
+    std::unique_ptr<VcpuVmx> vmx;
+    std::unique_ptr<VcpuTdx> tdx;
+    unsigned cpu = ~0u; // the logical processor it last ran on
+    std::atomic<cpu::LogicalProcessor*> running_on{nullptr};
+    std::unordered_map<u32, u64> msrs; // emulated MSRs that are plain state
+
+    // Interrupt that user space injects (KVM_INTERRUPT), not yet delivered; -1: none.
+    int external_vector = -1;
+
+  private:
+    [[nodiscard]] Handled run_ioctl();
+    [[nodiscard]] Handled vcpu_run_loop();
+    [[nodiscard]] Handled vcpu_enter_guest(cpu::LogicalProcessor& lp);
+    void serve_requests(cpu::LogicalProcessor& lp);
+    void load(cpu::LogicalProcessor& lp);
+    void put(cpu::LogicalProcessor& lp);
+    [[nodiscard]] Handled block();
+    [[nodiscard]] Handled run_loaded();
+    [[nodiscard]] bool runnable() const;
+
+    Vm& vm_;
+    trace::Context trace_;
+    int run_fd_ = -1;
+    int wake_fd_ = -1;
+    void* pages_ = nullptr;
+    std::atomic<bool> signal_{false};
+    std::atomic<u32> requests_{0};
+    std::atomic<u32> mp_state_;
+    std::atomic<u32> guest_mode_{0}; // counts entries and exits: odd while in the guest
+};
+
+// Name of a KVM_EXIT_* number, for the trace.
+[[nodiscard]] const char* kvm_exit_name(u32 reason);
+// The CPUID entry that SET_CPUID2 gave for the leaf, or nullptr.
+[[nodiscard]] const spec::kvm::kvm_cpuid_entry2* find_cpuid_entry(const Vcpu& vcpu, u32 function, u32 index);
+// CPUID with KVM's redirection of leaves beyond the maximum.
+void kvm_cpuid(const Vcpu& vcpu, u32& eax, u32& ebx, u32& ecx, u32& edx);
+
+} // namespace seamless::kvm
