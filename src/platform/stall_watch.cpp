@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// A logical processor in front of another, which compares the guest's state before and after each VM entry.
+#include "platform/stall_watch.h"
+
+#include <algorithm>
+
+namespace seamless::platform {
+namespace {
+
+struct GuestState {
+    std::array<u64, 3 + spec::kGprCount> words; // RIP, RSP, RFLAGS, general registers
+
+    GuestState(const cpu::Vmcs& vmcs, const cpu::GuestContext& context)
+        : words{vmcs.rip, vmcs.rsp, vmcs.rflags}
+    {
+        std::copy(std::begin(context.gpr), std::end(context.gpr), words.begin() + 3);
+    }
+    // FNV-1a, by words.
+    [[nodiscard]] u64 hash() const
+    {
+        u64 value = 0xcbf29ce484222325;
+        for (const u64 word : words)
+            value = (value ^ word) * 0x100000001b3;
+        return value;
+    }
+    friend bool operator==(const GuestState&, const GuestState&) = default;
+};
+
+bool is_ept_fault(u32 reason)
+{
+    return reason == static_cast<u32>(spec::ExitReason::EPT_VIOLATION) ||
+           reason == static_cast<u32>(spec::ExitReason::EPT_MISCONFIG);
+}
+
+// What interrupts a guest between instructions says nothing about its progress.
+bool says_nothing(u32 reason) { return reason == static_cast<u32>(spec::ExitReason::EXTERNAL_INTERRUPT); }
+
+} // namespace
+
+class StallWatch::Watched : public cpu::LogicalProcessor {
+  public:
+    Watched(StallWatch& watch, std::unique_ptr<cpu::LogicalProcessor> inner)
+        : LogicalProcessor(inner->package(), inner->id()), watch_(watch), inner_(std::move(inner))
+    {}
+
+    void vm_enter(cpu::Vmcs& vmcs, cpu::GuestContext& context) override
+    {
+        inner_->trace = trace;
+        const GuestState before(vmcs, context);
+        inner_->vm_enter(vmcs, context);
+        const GuestState after(vmcs, context);
+        note(before == after, after.hash(), vmcs);
+    }
+    void invept_single(u64 eptp) override { inner_->invept_single(eptp); }
+    void invept_all() override { inner_->invept_all(); }
+    void invvpid(u16 vpid) override { inner_->invvpid(vpid); }
+    void send_interrupt(u8 vector) override { inner_->send_interrupt(vector); }
+    bool acknowledge_interrupts() override { return inner_->acknowledge_interrupts(); }
+    [[nodiscard]] Counters counters() const override { return inner_->counters(); }
+
+  private:
+    // `state` tells a guest that stands still from one that KVM moves by emulating its instructions.
+    void note(bool unchanged, u64 state, const cpu::Vmcs& vmcs)
+    {
+        Record& record = watch_.record(trace.vcpu);
+        constexpr auto relaxed = std::memory_order_relaxed;
+        if (unchanged && says_nothing(vmcs.exit_reason))
+            return;
+        const bool same = unchanged && is_ept_fault(vmcs.exit_reason) &&
+                          record.state.load(relaxed) == state &&
+                          record.gpa.load(relaxed) == vmcs.guest_physical_address &&
+                          record.reason.load(relaxed) == vmcs.exit_reason;
+        record.state.store(state, relaxed);
+        record.rip.store(vmcs.rip, relaxed);
+        record.gpa.store(vmcs.guest_physical_address, relaxed);
+        record.reason.store(vmcs.exit_reason, relaxed);
+        record.fruitless.store(same ? record.fruitless.load(relaxed) + 1 : 0, relaxed);
+    }
+
+    StallWatch& watch_;
+    std::unique_ptr<cpu::LogicalProcessor> inner_;
+};
+
+cpu::LpFactory StallWatch::watch(cpu::LpFactory inner)
+{
+    return [this, inner = std::move(inner)](cpu::Package& package,
+                                            unsigned id) -> std::unique_ptr<cpu::LogicalProcessor> {
+        return std::make_unique<Watched>(*this, inner(package, id));
+    };
+}
+
+StallWatch::Stall StallWatch::stall(u32 vcpu) const
+{
+    const Record& record = records_[vcpu % kVcpus];
+    constexpr auto relaxed = std::memory_order_relaxed;
+    return {record.fruitless.load(relaxed), record.rip.load(relaxed), record.gpa.load(relaxed),
+            record.reason.load(relaxed)};
+}
+
+} // namespace seamless::platform

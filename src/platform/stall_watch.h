@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// Watches the logical processors of a host for vCPUs that can never get anywhere: VM entry after VM entry
+// ends in the same EPT fault and no instruction retires. Part of the inspection port; nothing in the layers
+// below knows of it.
+#pragma once
+
+#include <array>
+#include <atomic>
+
+#include "cpu/package.h"
+
+namespace seamless::platform {
+
+class StallWatch {
+  public:
+    static constexpr unsigned kVcpus = 1024; // ids above share an entry, which errs on the side of "no stall"
+
+    struct Stall {
+        u64 fruitless_entries = 0;
+        u64 rip = 0;
+        u64 gpa = 0;
+        u32 exit_reason = 0;
+    };
+
+    // A factory whose processors are those of `inner`, watched. The watch must outlive them.
+    [[nodiscard]] cpu::LpFactory watch(cpu::LpFactory inner);
+    // Of the vCPU with this id; any thread.
+    [[nodiscard]] Stall stall(u32 vcpu) const;
+
+  private:
+    class Watched;
+
+    // Written by the thread that runs the vCPU, read by the watchdog: it needs no consistent picture.
+    struct Record {
+        std::atomic<u64> fruitless{0};
+        std::atomic<u64> state{0};
+        std::atomic<u64> rip{0};
+        std::atomic<u64> gpa{0};
+        std::atomic<u32> reason{0};
+    };
+
+    Record& record(u32 vcpu) { return records_[vcpu % kVcpus]; }
+
+    std::array<Record, kVcpus> records_;
+};
+
+} // namespace seamless::platform
