@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// The subcommands. Each returns the program's exit status.
+#pragma once
+
+#include "cli/options.h"
+
+namespace seamless::cli {
+
+[[nodiscard]] int run_command(const RunOptions& options);
+[[nodiscard]] int measure_command(const std::string& firmware, bool json);
+[[nodiscard]] int caps_command(bool json);
+
+// "seamless: " and the message on stderr; returns `status`.
+int complain(const Message& message, int status);
+
+} // namespace seamless::cli

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command line of Seamless.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <fmt/format.h>
+
+#include "cli/commands.h"
+
+namespace seamless::cli {
+
+int complain(const Message& message, int status)
+{
+    fmt::print(stderr, "seamless: {}\n", message.text);
+    return status;
+}
+
+namespace {
+
+void add_run(CLI::App& app, RunOptions& o)
+{
+    CLI::App* run = app.add_subcommand("run", "Build a machine and run it until it ends");
+    run->add_option("--vm", o.vm, "Kind of VM")->check(CLI::IsMember({"td", "plain"}))->capture_default_str();
+    run->add_option("--firmware", o.firmware, "TDVF image (default: the built-in demo)");
+    run->add_option("--memory", o.memory, "RAM, as 512M or 2G; a bare number counts MiB")
+        ->capture_default_str();
+    run->add_option("--cpus", o.cpus, "Number of processors")->capture_default_str();
+    run->add_option("--serial", o.serial, "First serial port: stdio, null or file:NAME")
+        ->capture_default_str();
+    run->add_option("--device", o.devices, "Add a device: testdev,gpa=ADDRESS,size=BYTES (repeatable)")
+        ->expected(1)
+        ->take_all();
+    run->add_option("--trace", o.trace, "Write a trace: NAME.jsonl[:event,event...]");
+    run->add_option("--engine", o.engine, "full, or step for one instruction at a time")
+        ->check(CLI::IsMember({"full", "step"}))
+        ->capture_default_str();
+    run->add_option("--timeout", o.timeout, "End the run after this many seconds")
+        ->check(CLI::PositiveNumber);
+    run->add_flag("--json", o.json, "At the end, print how the run ended as one JSON object on stdout");
+    run->footer(
+        "Exit status: 0 the guest powered off; ((v << 1) | 1) & 255 it wrote v to port 0xf4; 2 wrong usage "
+        "or input;\n"
+        "4 timeout; 6 the guest died; 8 it asked for a reset; 70 a bug of Seamless; 128 + n signal n.");
+}
+
+int dispatch(int argc, char** argv)
+{
+    CLI::App app{"Seamless: KVM with Intel TDX, in user space"};
+    app.set_version_flag("--version", SEAMLESS_VERSION);
+    app.require_subcommand(1);
+    RunOptions run;
+    add_run(app, run);
+    std::string firmware;
+    bool json = false;
+    CLI::App* measure = app.add_subcommand("measure", "Print the MRTD of a TD built from a firmware image");
+    measure->add_option("--firmware", firmware, "TDVF image (default: the built-in demo)");
+    measure->add_flag("--json", json, "Print one JSON object");
+    CLI::App* caps = app.add_subcommand("caps", "Print what the simulated machine offers");
+    caps->add_flag("--json", json, "Print one JSON object");
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? 0 : kUsage;
+    }
+    if (app.got_subcommand(measure))
+        return measure_command(firmware, json);
+    if (app.got_subcommand(caps))
+        return caps_command(json);
+    return run_command(run);
+}
+
+} // namespace
+} // namespace seamless::cli
+
+int main(int argc, char** argv)
+{
+    try {
+        return seamless::cli::dispatch(argc, argv);
+    } catch (const std::exception& error) {
+        return seamless::cli::complain({error.what()}, seamless::cli::kOurBug);
+    }
+}

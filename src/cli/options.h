@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the command line says, and the reading of its values: sizes, devices, serial ports, traces.
+#pragma once
+
+#include <bitset>
+#include <string>
+#include <vector>
+
+#include "vmm/machine_plan.h"
+
+namespace seamless::cli {
+
+inline constexpr int kUsage = 2; // exit status of wrong usage or input
+inline constexpr int kOurBug = 70;
+
+struct RunOptions {
+    std::string vm = "td";
+    std::string firmware; // empty: the built-in demo
+    std::string memory = "512M";
+    unsigned cpus = 1;
+    std::string serial = "stdio";
+    std::vector<std::string> devices;
+    std::string trace;
+    std::string engine = "full";
+    double timeout = 0;
+    bool json = false;
+};
+
+struct SerialTarget {
+    enum class Kind : u8 { stdio, null, file } kind = Kind::stdio;
+    std::string path;
+};
+
+struct TraceTarget {
+    std::string path;
+    std::bitset<64> events;
+};
+
+// "4096", "0x1000", "512M". `unit` is what a number without a suffix counts.
+[[nodiscard]] Result<u64, Message> parse_size(std::string_view option, std::string_view text, u64 unit);
+// "testdev,gpa=A,size=N".
+[[nodiscard]] Result<vmm::MemoryRange, Message> parse_device(std::string_view text);
+// "stdio", "null", "file:F".
+[[nodiscard]] Result<SerialTarget, Message> parse_serial(std::string_view text);
+// "F" or "F:name,name".
+[[nodiscard]] Result<TraceTarget, Message> parse_trace(std::string_view text);
+
+[[nodiscard]] Result<std::vector<u8>, Message> read_file(const std::string& path);
+
+// `text` as a JSON string, quotes included.
+[[nodiscard]] std::string json_string(std::string_view text);
+
+} // namespace seamless::cli

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// `seamless run`: a machine from the command line, its console, its end.
+#include <cmath>
+#include <cstdio>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "cli/commands.h"
+#include "cli/console.h"
+#include "cli/software_host.h"
+#include "guest/builtin.h"
+#include "vmm/machine.h"
+
+namespace seamless::cli {
+namespace {
+
+// Where the built-in demo finds its device, unless --device says otherwise.
+constexpr vmm::MemoryRange kDefaultTestdev{0xfe000000, 0x2000};
+
+Result<vmm::MachinePlan, Message> plan(const RunOptions& o)
+{
+    vmm::MachineConfig config;
+    config.kind = o.vm == "td" ? vmm::VmKind::td : vmm::VmKind::plain;
+    config.memory = TRY(parse_size("--memory", o.memory, u64{1} << 20));
+    config.cpus = o.cpus;
+    for (const std::string& device : o.devices)
+        config.testdevs.push_back(TRY(parse_device(device)));
+    if (o.firmware.empty()) {
+        const auto builtin = guest::builtin_firmware();
+        config.firmware.assign(builtin.begin(), builtin.end());
+        if (config.testdevs.empty())
+            config.testdevs.push_back(kDefaultTestdev);
+    } else {
+        config.firmware = TRY(read_file(o.firmware));
+    }
+    return vmm::plan_machine(std::move(config));
+}
+
+std::string_view name_of(vmm::Outcome::Kind kind)
+{
+    switch (kind) {
+    case vmm::Outcome::Kind::powered_off:
+        return "powered_off";
+    case vmm::Outcome::Kind::debug_exit:
+        return "debug_exit";
+    case vmm::Outcome::Kind::reset:
+        return "reset";
+    case vmm::Outcome::Kind::timeout:
+        return "timeout";
+    case vmm::Outcome::Kind::guest_died:
+        return "guest_died";
+    case vmm::Outcome::Kind::signal:
+        return "signal";
+    case vmm::Outcome::Kind::internal_error:
+        break;
+    }
+    return "internal_error";
+}
+
+vmm::Outcome run_machine(vmm::Machine& machine, vmm::InspectionPort& inspection, const RunOptions& o)
+{
+    using Kind = vmm::Outcome::Kind;
+    Console console(o.serial == "stdio",
+                    {.input = [&](std::span<const u8> bytes) { return machine.receive(bytes); },
+                     .signal =
+                         [&](int number) {
+                             machine.end(
+                                 {.kind = Kind::signal, .value = static_cast<u32>(number), .report = {}});
+                         },
+                     .quit = [&] { machine.end({.kind = Kind::powered_off, .value = 0, .report = {}}); }});
+    return machine.run(
+        {.timeout_ms = static_cast<u64>(std::ceil(o.timeout * 1000)), .inspection = &inspection});
+}
+
+void report(const vmm::Outcome& outcome, const RunOptions& o)
+{
+    if (!outcome.report.empty())
+        fmt::print(stderr, "seamless: {}\n", outcome.report);
+    if (o.json)
+        fmt::print("{{\"outcome\":\"{}\",\"exit_status\":{},\"report\":{}}}\n", name_of(outcome.kind),
+                   outcome.exit_status(), json_string(outcome.report));
+    std::fflush(stdout);
+}
+
+} // namespace
+
+int run_command(const RunOptions& o)
+{
+    const auto planned = plan(o);
+    if (!planned.ok())
+        return complain(planned.error(), kUsage);
+    const auto target = parse_serial(o.serial);
+    if (!target.ok())
+        return complain(target.error(), kUsage);
+    auto serial = SerialOutput::open(target.value());
+    if (!serial.ok())
+        return complain(serial.error(), kUsage);
+    if (!o.trace.empty())
+        if (const auto trace = parse_trace(o.trace); !trace.ok())
+            return complain(trace.error(), kUsage);
+    block_ending_signals(); // before the first thread starts
+    auto host = SoftwareHost::make({.single_step = o.engine == "step", .trace = o.trace});
+    if (!host.ok())
+        return complain(host.error(), kOurBug);
+    auto machine = vmm::Machine::build(host.value()->kvm(), planned.value(), *serial.value());
+    if (!machine.ok())
+        return complain(machine.error(), kOurBug);
+    const vmm::Outcome outcome = run_machine(*machine.value(), host.value()->inspection(), o);
+    report(outcome, o);
+    if (machine.value()->stuck()) // a thread still uses the machine: nothing may be taken from under it
+        _exit(outcome.exit_status());
+    return outcome.exit_status();
+}
+
+} // namespace seamless::cli

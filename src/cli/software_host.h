@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// The simulated host that `seamless run` uses: a platform, its KVM device, and the trace it writes.
+#pragma once
+
+#include <memory>
+
+#include "cli/options.h"
+#include "vmm/inspection_port.h"
+#include "vmm/ioctl_port.h"
+
+namespace seamless::cli {
+
+class SoftwareHost {
+  public:
+    struct Options {
+        bool single_step = false;
+        std::string trace; // as on the command line; empty: no trace
+    };
+
+    // The options have been checked: a failure is the host's.
+    [[nodiscard]] static Result<std::unique_ptr<SoftwareHost>, Message> make(const Options& options);
+    virtual ~SoftwareHost() = default;
+    SoftwareHost(const SoftwareHost&) = delete;
+    SoftwareHost& operator=(const SoftwareHost&) = delete;
+
+    [[nodiscard]] virtual vmm::IoctlPort& kvm() = 0;
+    [[nodiscard]] virtual vmm::InspectionPort& inspection() = 0;
+
+  protected:
+    SoftwareHost() = default;
+};
+
+} // namespace seamless::cli
