@@ -4,7 +4,7 @@
 #include <cerrno>
 #include <fmt/format.h>
 
-#include "vmm/cpuid.h"
+#include "vmm/tdx_capabilities.h"
 #include "vmm/vm_builder.h"
 
 namespace seamless::vmm {
@@ -16,7 +16,6 @@ namespace {
 constexpr u64 kSeptVeDisable = bit(28); // Linux guests insist on it
 constexpr u64 kApicBusCycleNs = 40;     // the TDX module's 25 MHz crystal
 constexpr unsigned kGpaw = 48;
-constexpr u32 kMaxCpuidEntries = 256;
 constexpr int kInitVmAttempts = 10000; // -EAGAIN: the module had no entropy
 
 Result<void, Message> tdx_command(const KvmFd& fd, std::string_view name, u32 id, u32 flags, u64 data)
@@ -30,35 +29,9 @@ Result<void, Message> tdx_command(const KvmFd& fd, std::string_view name, u32 id
     return fail(Message{fmt::format("{}: {}{}", name, errno_text(-result), status)});
 }
 
-struct Capabilities {
-    u64 attributes = 0;
-    u64 xfam = 0;
-    CpuidTable masks;
-};
-
-// KVM says -E2BIG, and no more, while there is too little room for its CPUID leaves.
-Result<Capabilities, Message> capabilities(const KvmFd& vm)
-{
-    for (u32 room = 32;; room *= 2) {
-        WithCpuid<kvm_tdx_capabilities> buffer(room);
-        kvm_tdx_capabilities& caps = *buffer.get();
-        caps.cpuid.nent = room;
-        kvm_tdx_cmd command{
-            .id = KVM_TDX_CAPABILITIES, .flags = 0, .data = reinterpret_cast<u64>(&caps), .hw_error = 0};
-        const int result = vm.ioctl(KVM_MEMORY_ENCRYPT_OP, &command);
-        if (result == -E2BIG && room < kMaxCpuidEntries)
-            continue;
-        if (result < 0)
-            return fail(Message{fmt::format("KVM_TDX_CAPABILITIES: {}", errno_text(-result))});
-        const u32 count = std::min(caps.cpuid.nent, room);
-        return Capabilities{caps.supported_attrs, caps.supported_xfam,
-                            CpuidTable(caps.cpuid.entries(), caps.cpuid.entries() + count)};
-    }
-}
-
 Result<void, Message> init_vm(const Vm& vm, const MachinePlan& plan)
 {
-    const Capabilities caps = TRY(capabilities(vm.vm));
+    const TdxCapabilities caps = TRY(tdx_capabilities(vm.vm));
     const CpuidTable supported = TRY(supported_cpuid(vm.kvm));
     const CpuidTable cpuid = cpuid_of_td(caps.masks, supported, plan.config.cpus, kGpaw);
     WithCpuid<kvm_tdx_init_vm> buffer(cpuid.size());
