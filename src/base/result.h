@@ -133,11 +133,15 @@ using base::fail;
 using base::Result;
 } // namespace seamless
 
-// Unwraps a Result; on failure returns the reason from the enclosing function. Usable as an expression.
-#define TRY(expression)                                                                                      \
+// Unwraps a Result; on failure returns the reason from the enclosing function. Usable as an expression, also
+// nested.
+#define TRY(expression) SEAMLESS_TRY_(expression, SEAMLESS_CONCAT_(try_result_, __COUNTER__))
+#define SEAMLESS_CONCAT_(a, b) SEAMLESS_CONCAT2_(a, b)
+#define SEAMLESS_CONCAT2_(a, b) a##b
+#define SEAMLESS_TRY_(expression, result)                                                                    \
     ({                                                                                                       \
-        auto try_result_ = (expression);                                                                     \
-        if (!try_result_.ok()) [[unlikely]]                                                                  \
-            return ::seamless::base::fail(std::move(try_result_).error());                                   \
-        std::move(try_result_).value();                                                                      \
+        auto result = (expression);                                                                          \
+        if (!result.ok()) [[unlikely]]                                                                       \
+            return ::seamless::base::fail(std::move(result).error());                                        \
+        std::move(result).value();                                                                           \
     })

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// The real logical processor: VM entry, the run loop, exceptions, VM exits. Functions of cpu/system/ work on
+// it.
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include "cpu/fault.h"
+#include "cpu/logical_processor.h"
+#include "cpu/mmu.h"
+#include "cpu/processor.h"
+#include "cpu/translate/engine.h"
+
+namespace seamless::cpu {
+
+// An event to deliver through the IDT. `type` is the interruption type (spec::intr_info).
+struct Event {
+    u8 vector = 0;
+    u32 type = spec::intr_info::HARDWARE_EXCEPTION;
+    bool has_error_code = false;
+    u32 error_code = 0;
+    u32 instruction_length = 0; // software events: what RIP advances by
+};
+
+class Core final : public LogicalProcessor, private EptFaultPort {
+  public:
+    Core(Package& package, unsigned id, EngineMode mode);
+    ~Core() override;
+
+    void vm_enter(Vmcs& vmcs, GuestContext& context) override;
+    void invept_single(u64 eptp) override;
+    void invept_all() override;
+    void invvpid(u16 vpid) override;
+    void send_interrupt(u8 vector) override;
+    bool acknowledge_interrupts() override;
+    [[nodiscard]] Counters counters() const override;
+
+    // Somebody waits for this processor to leave the guest or to take an interrupt.
+    [[nodiscard]] bool request_pending() const
+    {
+        return __atomic_load_n(&frame_.request, __ATOMIC_ACQUIRE) != 0;
+    }
+
+    // For the functions of cpu/system/.
+    [[nodiscard]] CpuState& state() { return frame_.state; }
+    [[nodiscard]] Mmu& mmu() { return mmu_; }
+    [[nodiscard]] Engine& engine() { return *engine_; }
+    [[nodiscard]] Vmcs& vmcs() { return *vmcs_; }
+    [[nodiscard]] XsaveArea& xsave() { return *frame_.xsave; }
+    [[nodiscard]] FaultRecord& fault_record() { return record_; }
+    [[nodiscard]] bool in_td() const { return vmcs_->td_shared_bit != 0; }
+
+    // Reasons for an instruction not to complete: return fail(...) of one of these.
+    [[nodiscard]] Fault exception(spec::Vector vector, u32 error_code = 0);
+    [[nodiscard]] Fault exit(spec::ExitReason reason, u64 qualification = 0, u32 instruction_info = 0);
+    [[nodiscard]] Fault ud() { return exception(spec::Vector::UD); }
+    [[nodiscard]] Fault gp(u32 error_code = 0) { return exception(spec::Vector::GP, error_code); }
+
+    // The guest's view of the time-stamp counter: offset and scaling applied.
+    [[nodiscard]] u64 guest_tsc();
+    // Control registers or EFER changed: walks, TLB and blocks follow.
+    void paging_changed(bool flush);
+
+    // Delivers through the IDT; a fault on the way becomes #DF or a triple fault. False: a VM exit is
+    // recorded.
+    [[nodiscard]] bool deliver(Event event);
+
+    // segment.cpp. Loads a data, stack or system segment register with its checks.
+    [[nodiscard]] Result<void, Fault> load_segment(spec::Seg seg, u16 selector);
+    // The descriptor that `selector` names; #GP(selector), or `vector`, where there is none.
+    [[nodiscard]] Result<u64, Fault> read_descriptor(u16 selector, spec::Vector vector = spec::Vector::GP);
+    [[nodiscard]] static spec::Segment segment_from(u64 descriptor, u16 selector);
+
+  private:
+    // vmx/entry.cpp
+    [[nodiscard]] bool load_guest(Vmcs& vmcs, GuestContext& context);
+    // vmx/exit.cpp
+    void save_guest(Vmcs& vmcs, GuestContext& context);
+    void store_exit(Vmcs& vmcs);
+    // vmx/ept_fault.cpp
+    Fault ept_fault(const paging::EptWalk& walk, Gpa gpa, Gva gla, Access access, bool translated) override;
+    [[nodiscard]] bool virtualization_exception(u64 qualification, Gva gla, Gpa gpa);
+
+    void run();
+    [[nodiscard]] bool run_one(); // false: VM exit
+    [[nodiscard]] bool take_exception();
+    [[nodiscard]] bool service_requests();
+    [[nodiscard]] bool wait_while_halted();
+    [[nodiscard]] bool intercepted_exception(const Event& event);
+    [[nodiscard]] Result<void, Fault> deliver_once(const Event& event);
+    [[nodiscard]] Result<void, Fault> deliver_long_mode(const Event& event);
+    [[nodiscard]] Result<void, Fault> deliver_protected_mode(const Event& event);
+    [[nodiscard]] Result<u64, Fault> tss_stack(unsigned index);
+    [[nodiscard]] bool ensure_engine();
+
+    EngineMode mode_;
+    std::unique_ptr<Frame> frame_storage_;
+    Frame& frame_;
+    FaultRecord record_;
+    Mmu mmu_;
+    std::unique_ptr<Engine> engine_;
+    Vmcs* vmcs_ = nullptr;
+    bool delivering_ = false; // an event is on its way through the IDT
+    Event current_event_;     // which one
+    std::atomic<bool> interrupt_pending_ = false;
+    std::atomic<u8> interrupt_vector_ = 0;
+    u64 vm_exits_ = 0;
+
+    // What the cached translations belong to.
+    struct TranslationTag {
+        u64 ept_pointer = 0;
+        u64 shared_ept_pointer = 0;
+        u64 shared_bit = 0;
+        u16 vpid = 0;
+        u64 cr3 = 0, cr0 = 0, cr4 = 0, efer = 0;
+        friend bool operator==(const TranslationTag&, const TranslationTag&) = default;
+    };
+    TranslationTag tag_;
+};
+
+} // namespace seamless::cpu

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+// Linear addresses to host memory: the TLB first, then the walks; every page of an access is probed before it
+// starts.
+#include "cpu/mmu.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace seamless::cpu {
+namespace {
+
+using paging::GuestWalk;
+using paging::PagingMode;
+using spec::Vector;
+
+PagingMode paging_mode(const CpuState& s)
+{
+    if (!s.paging())
+        return PagingMode::none;
+    if (s.long_mode())
+        return s.cr4 & spec::cr4::LA57 ? PagingMode::level5 : PagingMode::level4;
+    return s.cr4 & spec::cr4::PAE ? PagingMode::pae : PagingMode::bits32;
+}
+
+} // namespace
+
+void Mmu::reload()
+{
+    paging_.mode = paging_mode(state_);
+    paging_.cr3 = state_.cr3;
+    paging_.wp = state_.cr0 & spec::cr0::WP;
+    paging_.nxe = state_.efer & spec::efer::NXE;
+    paging_.smep = state_.cr4 & spec::cr4::SMEP;
+    paging_.smap = state_.cr4 & spec::cr4::SMAP;
+    paging_.pse = state_.cr4 & spec::cr4::PSE;
+}
+
+void Mmu::flush()
+{
+    for (paging::Tlb& tlb : tlbs_)
+        tlb.flush();
+    for (auto& set : fetch_)
+        std::fill(std::begin(set), std::end(set), FetchEntry{});
+}
+
+void Mmu::flush(Gva gva)
+{
+    for (paging::Tlb& tlb : tlbs_)
+        tlb.flush(gva);
+    const u64 page = gva.value() >> kPageShift;
+    for (auto& set : fetch_)
+        set[page % kFetchEntries] = {};
+}
+
+bool Mmu::canonical(Gva gva) const
+{
+    if (!state_.long_mode())
+        return true;
+    const unsigned width = paging_.mode == PagingMode::level5 ? 57 : 48;
+    return sign_extend(gva.value(), width) == gva.value();
+}
+
+TlbSet Mmu::current_set() const
+{
+    if (state_.cpl() == 3)
+        return TlbSet::user;
+    return paging_.smap && !(state_.rflags & spec::rflags::AC) ? TlbSet::supervisor : TlbSet::supervisor_ac;
+}
+
+TlbSet Mmu::set_for(Purpose purpose) const
+{
+    if (purpose == Purpose::implicit)
+        return paging_.smap ? TlbSet::supervisor : TlbSet::supervisor_ac;
+    return current_set();
+}
+
+Fault Mmu::raise(Vector vector, u32 error_code)
+{
+    record_.vector = vector;
+    record_.error_code = error_code;
+    return Fault::exception;
+}
+
+Result<Hpa, Fault> Mmu::walk(Gva gva, Access access, bool user, bool allow_user, TlbSet set)
+{
+    const GuestWalk guest = paging::walk_guest(paging_, ept_, gva, access, user, allow_user);
+    if (guest.outcome == GuestWalk::Outcome::page_fault) {
+        record_.cr2 = gva.value();
+        return fail(raise(Vector::PF, guest.error_code));
+    }
+    if (guest.outcome == GuestWalk::Outcome::ept_fault)
+        return fail(port_.ept_fault(guest.ept, guest.gpa, gva, guest.ept_access, false));
+    const paging::EptWalk ept = paging::walk_ept(ept_, guest.gpa, access);
+    if (ept.outcome != paging::EptWalk::Outcome::ok)
+        return fail(port_.ept_fault(ept, guest.gpa, gva, access, true));
+    const u64 host_page = mem::without_hkid(ept.hpa.page()).value();
+    if (access == Access::fetch) {
+        FetchEntry& entry = fetch_[user][(gva.value() >> kPageShift) % kFetchEntries];
+        entry = {.tag = gva.page().value(), .host = host_page};
+    } else if (access == Access::write || (ept.permissions & spec::ept::R)) {
+        tlbs_[static_cast<unsigned>(set)].fill(gva, host_page, access == Access::write);
+    }
+    return Hpa(host_page + gva.page_offset());
+}
+
+Result<Hpa, Fault> Mmu::translate(Gva gva, Access access, Purpose purpose)
+{
+    const TlbSet set = set_for(purpose);
+    if (u8* host = tlbs_[static_cast<unsigned>(set)].find(gva, 1, access == Access::write)) [[likely]]
+        return mem::hpa_of_ptr(host);
+    if (!canonical(gva))
+        return fail(raise(purpose == Purpose::stack ? Vector::SS : Vector::GP, 0));
+    return walk(gva, access, set == TlbSet::user, set == TlbSet::supervisor_ac, set);
+}
+
+Result<Hpa, Fault> Mmu::translate_fetch(Gva gva)
+{
+    const bool user = state_.cpl() == 3;
+    const FetchEntry& entry = fetch_[user][(gva.value() >> kPageShift) % kFetchEntries];
+    if (entry.tag == gva.page().value()) [[likely]]
+        return Hpa(entry.host + gva.page_offset());
+    if (!canonical(gva))
+        return fail(raise(Vector::GP, 0));
+    return walk(gva, Access::fetch, user, true, TlbSet::user);
+}
+
+Result<void, Fault> Mmu::read(Gva gva, std::span<u8> out, Purpose purpose)
+{
+    while (!out.empty()) {
+        const Hpa hpa = TRY(translate(gva, Access::read, purpose));
+        const auto piece = out.first(std::min<u64>(out.size(), kPageSize - gva.page_offset()));
+        mem::copy_from(piece, hpa);
+        out = out.subspan(piece.size());
+        gva += piece.size();
+    }
+    return {};
+}
+
+Result<void, Fault> Mmu::write(Gva gva, std::span<const u8> in, Purpose purpose)
+{
+    for (u64 at = 0; at < in.size(); at += kPageSize - (gva + at).page_offset())
+        TRY(translate(gva + at, Access::write, purpose));
+    while (!in.empty()) {
+        const Hpa hpa = TRY(translate(gva, Access::write, purpose));
+        const auto piece = in.first(std::min<u64>(in.size(), kPageSize - gva.page_offset()));
+        mem::copy_to(hpa, piece);
+        in = in.subspan(piece.size());
+        gva += piece.size();
+    }
+    return {};
+}
+
+Result<u64, Fault> Mmu::load_n(Gva gva, unsigned bytes, Purpose purpose)
+{
+    switch (bytes) {
+    case 1:
+        return u64{TRY(load<u8>(gva, purpose))};
+    case 2:
+        return u64{TRY(load<u16>(gva, purpose))};
+    case 4:
+        return u64{TRY(load<u32>(gva, purpose))};
+    default:
+        return TRY(load<u64>(gva, purpose));
+    }
+}
+
+Result<void, Fault> Mmu::store_n(Gva gva, unsigned bytes, u64 value, Purpose purpose)
+{
+    switch (bytes) {
+    case 1:
+        return store<u8>(gva, static_cast<u8>(value), purpose);
+    case 2:
+        return store<u16>(gva, static_cast<u16>(value), purpose);
+    case 4:
+        return store<u32>(gva, static_cast<u32>(value), purpose);
+    default:
+        return store<u64>(gva, value, purpose);
+    }
+}
+
+} // namespace seamless::cpu

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// Linear-address accesses of one logical processor: TLB, guest walk, EPT, and the faults each of them raises.
+#pragma once
+
+#include <concepts>
+#include <span>
+
+#include "base/result.h"
+#include "cpu/fault.h"
+#include "cpu/state.h"
+#include "mem/guest_access.h"
+#include "paging/guest_walk.h"
+#include "paging/tlb.h"
+
+namespace seamless::cpu {
+
+using paging::Access;
+
+// Whose access it is. `stack` differs in the exception for a non-canonical address; `implicit` is an access
+// to a system structure (descriptor tables, TSS), made with supervisor privilege whatever the CPL.
+enum class Purpose : u8 { data, stack, implicit };
+
+// The three sets of the data TLB. SMAP makes supervisor rights depend on RFLAGS.AC.
+enum class TlbSet : u8 { user, supervisor, supervisor_ac };
+inline constexpr unsigned kTlbSets = 3;
+
+// Turns a failed EPT walk into #VE or a VM exit (vmx/ept_fault.cpp); implemented by the processor.
+class EptFaultPort {
+  public:
+    virtual Fault ept_fault(const paging::EptWalk& walk, Gpa gpa, Gva gla, Access access,
+                            bool translated) = 0;
+
+  protected:
+    ~EptFaultPort() = default;
+};
+
+class Mmu {
+  public:
+    Mmu(CpuState& state, FaultRecord& record, EptFaultPort& port, std::span<paging::Tlb, kTlbSets> tlbs)
+        : state_(state), record_(record), port_(port), tlbs_(tlbs)
+    {}
+
+    // After a VM entry, or a change of CR0, CR3, CR4, EFER: recompute what walks depend on. Flushes nothing.
+    void reload();
+    void set_ept(const paging::EptRoot& ept) { ept_ = ept; }
+    [[nodiscard]] const paging::EptRoot& ept() const { return ept_; }
+
+    void flush();
+    void flush(Gva gva);
+
+    // Where one byte at `gva` is. The access has been checked and accessed/dirty flags are set.
+    [[nodiscard]] Result<Hpa, Fault> translate(Gva gva, Access access, Purpose purpose = Purpose::data);
+    // Where the instruction byte at `gva` is; through its own TLB.
+    [[nodiscard]] Result<Hpa, Fault> translate_fetch(Gva gva);
+
+    // Whole accesses: every page is probed before anything is changed.
+    [[nodiscard]] Result<void, Fault> read(Gva gva, std::span<u8> out, Purpose purpose = Purpose::data);
+    [[nodiscard]] Result<void, Fault> write(Gva gva, std::span<const u8> in, Purpose purpose = Purpose::data);
+
+    template <std::unsigned_integral T>
+    [[nodiscard]] Result<T, Fault> load(Gva gva, Purpose purpose = Purpose::data)
+    {
+        if ((gva.value() & (sizeof(T) - 1)) == 0)
+            return mem::load<T>(TRY(translate(gva, Access::read, purpose)));
+        T value = 0;
+        TRY(read(gva, {reinterpret_cast<u8*>(&value), sizeof value}, purpose));
+        return value;
+    }
+    template <std::unsigned_integral T>
+    [[nodiscard]] Result<void, Fault> store(Gva gva, T value, Purpose purpose = Purpose::data)
+    {
+        if ((gva.value() & (sizeof(T) - 1)) == 0) {
+            mem::store<T>(TRY(translate(gva, Access::write, purpose)), value);
+            return {};
+        }
+        return write(gva, {reinterpret_cast<const u8*>(&value), sizeof value}, purpose);
+    }
+
+    // Reads 1, 2, 4 or 8 bytes, zero-extended.
+    [[nodiscard]] Result<u64, Fault> load_n(Gva gva, unsigned bytes, Purpose purpose = Purpose::data);
+    [[nodiscard]] Result<void, Fault> store_n(Gva gva, unsigned bytes, u64 value,
+                                              Purpose purpose = Purpose::data);
+
+    [[nodiscard]] bool canonical(Gva gva) const;
+    // The set that the current CPL and AC select.
+    [[nodiscard]] TlbSet current_set() const;
+
+  private:
+    [[nodiscard]] Result<Hpa, Fault> walk(Gva gva, Access access, bool user, bool allow_user, TlbSet set);
+    [[nodiscard]] Fault raise(spec::Vector vector, u32 error_code);
+    [[nodiscard]] TlbSet set_for(Purpose purpose) const;
+
+    struct FetchEntry {
+        u64 tag = ~u64{0};
+        u64 host = 0;
+    };
+    static constexpr unsigned kFetchEntries = 64;
+
+    CpuState& state_;
+    FaultRecord& record_;
+    EptFaultPort& port_;
+    std::span<paging::Tlb, kTlbSets> tlbs_;
+    paging::EptRoot ept_;
+    paging::GuestPaging paging_;
+    FetchEntry fetch_[2][kFetchEntries]; // supervisor, user
+};
+
+} // namespace seamless::cpu

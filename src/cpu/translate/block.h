@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// A translated block: guest instructions that run from one host entry point, and the table that tells, for
+// each host address that can fault, which guest instruction was executing.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "base/address.h"
+#include "decode/instruction.h"
+
+namespace seamless::cpu {
+
+// What the translation depended on, beside the bytes. A block is found by its physical address and this word.
+struct ModeWord {
+    decode::CodeSize code = decode::CodeSize::bits64;
+    u8 cpl = 0;
+    bool flat = true;        // DS, ES, SS and CS have base 0
+    u8 tlb_set = 0;          // TlbSet of data accesses
+    bool fp_trap = false;    // CR0.TS: vector and x87 instructions raise #NM
+    bool fp_emulate = false; // CR0.EM
+    bool sse = true;         // CR4.OSFXSR
+    bool avx = true;         // CR4.OSXSAVE with the AVX bits of XCR0
+    bool avx512 = true;
+
+    [[nodiscard]] u32 key() const
+    {
+        return static_cast<u32>(code) | u32{cpl} << 2 | u32{flat} << 4 | u32{tlb_set} << 5 |
+               u32{fp_trap} << 7 | u32{fp_emulate} << 8 | u32{sse} << 9 | u32{avx} << 10 | u32{avx512} << 11;
+    }
+};
+
+struct GuestInsn {
+    u16 offset = 0; // from the start of the block's page
+    u8 length = 0;
+};
+
+// Host code [start, end) executes guest instruction `index` itself; a host fault there is the guest's.
+struct NativeRange {
+    u32 start = 0;
+    u32 end = 0;
+    u16 index = 0;
+    i8 spilled = -1;   // host register whose guest value is in Frame::spill[0]
+    i8 swapped_a = -1; // two host registers that are exchanged meanwhile
+    i8 swapped_b = -1;
+};
+
+struct Block {
+    Hpa start;
+    u32 key = 0;
+    u8* host = nullptr; // executable address
+    u32 host_size = 0;
+    std::vector<GuestInsn> insns;
+    std::vector<NativeRange> native;
+    std::vector<u8> bytes;                       // the guest's bytes as translated
+    std::unique_ptr<decode::Instruction> system; // the last instruction, where C++ executes it
+    bool extended_state = false;
+};
+
+} // namespace seamless::cpu

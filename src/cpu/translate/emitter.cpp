@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+// Chooses how an instruction is emitted, and the ways out of a block.
+#include "cpu/translate/emitter.h"
+
+namespace seamless::cpu {
+
+using decode::Execution;
+using decode::Instruction;
+using decode::Operation;
+
+unsigned guest_number(ZydisRegister r)
+{
+    if (is_high_byte(r))
+        return static_cast<unsigned>(r - ZYDIS_REGISTER_AH);
+    const auto id = ZydisRegisterGetId(r);
+    return ZydisRegisterGetClass(r) == ZYDIS_REGCLASS_GPR8 && r >= ZYDIS_REGISTER_SPL
+               ? static_cast<unsigned>(r - ZYDIS_REGISTER_SPL) + 4
+               : static_cast<unsigned>(id);
+}
+
+bool is_general(ZydisRegister r)
+{
+    switch (ZydisRegisterGetClass(r)) {
+    case ZYDIS_REGCLASS_GPR8:
+    case ZYDIS_REGCLASS_GPR16:
+    case ZYDIS_REGCLASS_GPR32:
+    case ZYDIS_REGCLASS_GPR64:
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool is_high_byte(ZydisRegister r) { return r >= ZYDIS_REGISTER_AH && r <= ZYDIS_REGISTER_BH; }
+
+void Emitter::read_guest(Host to, ZydisRegister r)
+{
+    const unsigned guest = guest_number(r);
+    if (in_frame(guest))
+        a_.load(to, guest_slot(guest));
+    else
+        a_.mov(to, host_of(guest));
+}
+
+void Emitter::write_guest(ZydisRegister r, Host from, unsigned size)
+{
+    const unsigned guest = guest_number(r);
+    if (!in_frame(guest)) {
+        a_.mov_sized(host_of(guest), from, size);
+        return;
+    }
+    const Host other = from == kScratch ? kScratch2 : kScratch;
+    if (size < 4) {
+        a_.load(other, guest_slot(guest));
+        a_.mov_sized(other, from, size);
+        a_.store(guest_slot(guest), other);
+    } else {
+        if (size == 4)
+            a_.mov32(from, from);
+        a_.store(guest_slot(guest), from);
+    }
+}
+
+// RIP is the page's linear address plus an offset, so that a block serves every address its page is mapped
+// at.
+void Emitter::set_rip(i64 offset)
+{
+    a_.load(kScratch2, FRAME(page_gva));
+    const bool wide = mode_.code == decode::CodeSize::bits64;
+    if (static_cast<i32>(offset) == offset) {
+        a_.lea(kScratch2, kScratch2, static_cast<i32>(offset), wide);
+    } else { // a branch as far as can be, from the end of the page
+        a_.mov_imm(kScratch, static_cast<u64>(offset));
+        a_.lea(kScratch2, kScratch2, kScratch, 1, 0, wide);
+    }
+    a_.store(FRAME(state) + static_cast<i32>(offsetof(CpuState, rip)), kScratch2);
+}
+
+void Emitter::exit_with(ExitCode code, u8 detail)
+{
+    a_.mov_imm(kScratch, static_cast<u64>(code) | u64{detail} << 8);
+    a_.jmp(stubs_.exit);
+}
+
+void Emitter::exit_to(i64 offset)
+{
+    set_rip(offset);
+    exit_with(ExitCode::ended);
+}
+
+void Emitter::emit_system(u16 offset)
+{
+    set_rip(offset);
+    exit_with(ExitCode::system);
+}
+
+void Emitter::raise(spec::Vector vector, u16 index)
+{
+    set_rip(block_.insns[index].offset);
+    exit_with(ExitCode::raise, static_cast<u8>(vector));
+}
+
+// call gs:[ensure_extended]: no flags are touched, and a live state costs one predicted call and return.
+void Emitter::ensure_extended()
+{
+    if (extended_ensured_)
+        return;
+    extended_ensured_ = true;
+    block_.extended_state = true;
+    a_.byte(0x65);
+    a_.byte(0xff);
+    a_.byte(0x14);
+    a_.byte(0x25);
+    a_.imm32(static_cast<u32>(FRAME(ensure_extended)));
+}
+
+// SDM: "Legacy SSE, AVX and x87: #UD and #NM conditions".
+bool Emitter::extended_fault(const Instruction& insn, u16 index)
+{
+    if (!insn.uses_extended_state())
+        return false;
+    const bool x87 = insn.z.meta.isa_set == ZYDIS_ISA_SET_X87 || insn.z.meta.isa_set == ZYDIS_ISA_SET_FCMOV ||
+                     insn.z.meta.isa_set == ZYDIS_ISA_SET_SSE3X87;
+    const bool mmx = insn.z.meta.isa_set == ZYDIS_ISA_SET_PENTIUMMMX;
+    const bool evex = insn.z.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX;
+    const bool vex = insn.z.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
+    std::optional<spec::Vector> vector;
+    if (x87)
+        vector = mode_.fp_emulate || mode_.fp_trap ? std::optional(spec::Vector::NM) : std::nullopt;
+    else if ((mode_.fp_emulate && !vex && !evex) || (vex && !mode_.avx) || (evex && !mode_.avx512) ||
+             (!mmx && !vex && !evex && !mode_.sse))
+        vector = spec::Vector::UD;
+    else if (mode_.fp_trap)
+        vector = spec::Vector::NM;
+    if (vector)
+        raise(*vector, index);
+    return vector.has_value();
+}
+
+bool Emitter::emit(const Instruction& insn, u16 index, u16 offset, bool flags_live)
+{
+    address_width_ = insn.z.address_width;
+    switch (insn.execution) {
+    case Execution::undefined:
+        raise(spec::Vector::UD, index);
+        return false;
+    case Execution::system:
+        emit_system(offset);
+        return false;
+    case Execution::silent:
+        return true;
+    case Execution::control:
+        return control(insn, index, offset, flags_live);
+    case Execution::native:
+        if (extended_fault(insn, index))
+            return false;
+        native(insn, index, flags_live);
+        return true;
+    }
+    return false;
+}
+
+void Emitter::finish()
+{
+    for (const Emit& emit : out_of_line_)
+        emit();
+    out_of_line_.clear();
+}
+
+} // namespace seamless::cpu

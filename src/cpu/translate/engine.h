@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// Translates and runs guest code on one logical processor. In step mode a block is one instruction and every
+// memory access goes through C++; the path from bytes to host code is the same.
+#pragma once
+
+#include <memory>
+
+#include "cpu/fault.h"
+#include "cpu/processor.h"
+#include "cpu/translate/code_cache.h"
+#include "cpu/translate/emitter.h"
+#include "cpu/translate/frame.h"
+
+namespace seamless::cpu {
+
+class Engine {
+  public:
+    [[nodiscard]] static Result<std::unique_ptr<Engine>, Message> create(EngineMode mode, Frame& frame,
+                                                                         Mmu& mmu, FaultRecord& record);
+    ~Engine();
+
+    // Called when a run of guest code begins and ends: GS and the extended state are the guest's in between.
+    void enter(XsaveArea& xsave);
+    void leave();
+    // XCR0 changed.
+    void set_extended_mask(u64 xcr0);
+
+    // Runs from state.rip until a block ends by itself. A returned instruction waits for its C++ function,
+    // with state.rip at it; nullptr: the next block may run.
+    [[nodiscard]] Result<const decode::Instruction*, Fault> run();
+
+    // Forget what was translated.
+    void drop_code();
+
+    // Of the instruction that run() stopped at, or that faulted: its bytes, as far as they are known.
+    [[nodiscard]] std::span<const u8> last_bytes() const { return last_bytes_; }
+    // Its length; 0 where it could not be fetched.
+    [[nodiscard]] unsigned last_length() const { return static_cast<unsigned>(last_bytes_.size()); }
+
+    [[nodiscard]] u64 translations() const { return translations_; }
+    [[nodiscard]] u64 instructions() const { return instructions_; }
+
+  private:
+    Engine(EngineMode mode, Frame& frame, Mmu& mmu, FaultRecord& record, std::unique_ptr<CodeCache> cache);
+
+    [[nodiscard]] Result<Block*, Fault> find_or_translate();
+    [[nodiscard]] Result<Block*, Fault> translate(Hpa start, const ModeWord& mode);
+    [[nodiscard]] bool still_valid(const Block& block, Hpa start) const;
+    // The guest bytes at RIP, up to 15; stops early at a page that cannot be fetched.
+    [[nodiscard]] Result<unsigned, Fault> fetch(Gva gva, std::span<u8, ZYDIS_MAX_INSTRUCTION_LENGTH> out);
+    [[nodiscard]] Result<decode::Instruction, Fault> fetch_and_decode(Gva gva, decode::CodeSize size);
+    [[nodiscard]] ModeWord mode_word() const;
+    [[nodiscard]] Fault raise(spec::Vector vector, u32 error_code);
+
+    static SlowResult slow_access(Frame* frame, u64 gva, u32 packed, u64 return_address);
+    static SlowResult commit_bounce(Frame* frame, u64 gva, u32 packed, u64 return_address);
+    [[nodiscard]] Result<SlowResult, Fault> access(Gva gva, const AccessInfo& info);
+    void fault_in_block(u64 host_address, u16 index);
+
+    // A host signal in translated code. True if it was the guest's fault: the context then leads out of the
+    // block.
+    [[nodiscard]] bool host_fault(void* context);
+    static void on_signal(int signal, void* info, void* context);
+    static void install_signal_handlers();
+
+    EngineMode mode_;
+    Frame& frame_;
+    Mmu& mmu_;
+    FaultRecord& record_;
+    std::unique_ptr<CodeCache> cache_;
+    Stubs stubs_;
+    EmitOptions options_;
+    unsigned max_insns_;
+    Fault pending_fault_{}; // what ExitCode::fault stands for
+    std::span<const u8> last_bytes_;
+    u8 fetched_[ZYDIS_MAX_INSTRUCTION_LENGTH] = {};
+    u64 saved_gs_ = 0;
+    u64 translations_ = 0;
+    u64 instructions_ = 0;
+
+    static thread_local Engine* running_; // whose translated code a signal interrupts
+};
+
+} // namespace seamless::cpu

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// What translated code reaches through GS: the processor's state, its TLBs, and the engine's scratch slots.
+#pragma once
+
+#include <cstddef>
+
+#include "cpu/mmu.h"
+#include "cpu/state.h"
+#include "paging/tlb.h"
+
+namespace seamless::cpu {
+
+class Core;
+
+inline constexpr unsigned kBounceBytes = 256;
+
+// An access that one host pointer cannot serve (it crosses pages) runs on this copy, at the same offset
+// modulo 64.
+struct alignas(64) Bounce {
+    u8 bytes[kBounceBytes + 64];
+    u8* at;     // the copy's start
+    u8* first;  // where the first `first_size` bytes belong
+    u8* second; // and the rest
+    u32 first_size;
+    u32 size;
+};
+
+struct alignas(64) Frame {
+    CpuState state;
+
+    Frame* self = this;
+    Core* core = nullptr;
+    u64 page_gva = 0;   // linear address of the page that the running block starts in
+    u64 host_rsp = 0;   // the host's stack while translated code runs
+    u64 host_flags = 0; // arithmetic flags on their way in and out of translated code
+    u64 target = 0;     // host address to enter at
+    u64 temp = 0;       // a value kept across a lookup
+    u64 spill[2] = {};  // host registers lent to the current instruction
+    u64 exit_code = 0;
+    XsaveArea* xsave = nullptr;
+    u64 xsave_mask = 0; // state components that the guest's XCR0 enables
+    u32 host_mxcsr = 0x1f80;
+    u32 request = 0;       // nonzero: leave translated code at the next poll
+    u64 extended_live = 0; // the guest's extended state is in the host's registers
+    u64 ensure_extended =
+        0; // what translated code calls before it touches that state: loads it, or just returns
+
+    Bounce bounce;
+    paging::Tlb tlb[kTlbSets];
+};
+
+// Displacement of a frame member, for gs:[...].
+#define FRAME(member) static_cast<::seamless::i32>(offsetof(::seamless::cpu::Frame, member))
+
+} // namespace seamless::cpu

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+// Host registers hold the guest's of the same name, except: host RSP is a host stack, guest RSP is in R13,
+// and the guest's R13, R14 and R15 stay in the frame, so that R14 and R15 are free for the translator.
+#include "cpu/translate/stubs.h"
+
+#include "cpu/cpuid.h"
+#include "cpu/translate/assembler.h"
+
+namespace seamless::cpu {
+namespace {
+
+constexpr Host kMapped[] = {Host::rax, Host::rcx, Host::rdx, Host::rbx, Host::rbp, Host::rsi,
+                            Host::rdi, Host::r8,  Host::r9,  Host::r10, Host::r11, Host::r12};
+
+constexpr i32 slot(Host r)
+{
+    return FRAME(state) + static_cast<i32>(offsetof(CpuState, gpr)) + 8 * static_cast<i32>(r);
+}
+
+class StubEmitter {
+  public:
+    StubEmitter(std::span<u8> buffer, u64 exec_base) : a_(buffer, exec_base) {}
+
+    Stubs run(SlowHelper slow, SlowHelper commit);
+
+  private:
+    void save_registers();
+    void load_registers();
+    void save_flags(); // pushfq; pop gs:[host_flags]
+    void load_flags();
+    void xsave_op(u8 op, bool wide); // 0F AE /op [rdi], with EDX:EAX = mask
+    void save_extended();            // clobbers rax, rdx, rdi
+    void leave_host_clean();
+    void helper(SlowHelper fn);
+    void gs_op(u8 opcode, u8 op, i32 disp)
+    {
+        a_.byte(0x65);
+        a_.byte(opcode);
+        a_.byte(static_cast<u8>(0x04 | op << 3));
+        a_.byte(0x25);
+        a_.imm32(static_cast<u32>(disp));
+    }
+    void push(Host r)
+    {
+        if (Assembler::high(r))
+            a_.byte(0x41);
+        a_.byte(static_cast<u8>(0x50 | Assembler::low(r)));
+    }
+    void pop(Host r)
+    {
+        if (Assembler::high(r))
+            a_.byte(0x41);
+        a_.byte(static_cast<u8>(0x58 | Assembler::low(r)));
+    }
+    u64 align()
+    {
+        while (a_.offset() % 16)
+            a_.byte(0xcc);
+        return a_.address();
+    }
+
+    Assembler a_;
+    u64 load_extended_ = 0;
+    u64 nothing_ = 0;
+    u64 exit_registers_saved_ = 0;
+};
+
+void StubEmitter::save_registers()
+{
+    for (const Host r : kMapped)
+        a_.store(slot(r), r);
+    a_.store(slot(Host::rsp), Host::r13);
+}
+
+void StubEmitter::load_registers()
+{
+    for (const Host r : kMapped)
+        a_.load(r, slot(r));
+    a_.load(Host::r13, slot(Host::rsp));
+}
+
+void StubEmitter::save_flags()
+{
+    a_.pushfq();
+    gs_op(0x8f, 0, FRAME(host_flags));
+}
+
+void StubEmitter::load_flags()
+{
+    gs_op(0xff, 6, FRAME(host_flags));
+    a_.popfq();
+}
+
+void StubEmitter::xsave_op(u8 op, bool wide)
+{
+    a_.load(Host::rdi, FRAME(xsave));
+    a_.load32(Host::rax, FRAME(xsave_mask));
+    a_.load32(Host::rdx, FRAME(xsave_mask) + 4);
+    if (wide)
+        a_.byte(0x48);
+    a_.byte(0x0f);
+    a_.byte(0xae);
+    a_.byte(static_cast<u8>(op << 3 | Assembler::low(Host::rdi)));
+}
+
+void StubEmitter::leave_host_clean()
+{
+    a_.byte(0xdb); // fninit: no pending exception, no full register stack for the C++ above
+    a_.byte(0xe3);
+    a_.byte(0x65); // ldmxcsr gs:[host_mxcsr]
+    a_.byte(0x0f);
+    a_.byte(0xae);
+    a_.byte(0x14);
+    a_.byte(0x25);
+    a_.imm32(static_cast<u32>(FRAME(host_mxcsr)));
+    if (supported_xcr0() & 4) {
+        a_.byte(0xc5); // vzeroupper
+        a_.byte(0xf8);
+        a_.byte(0x77);
+    }
+}
+
+void StubEmitter::save_extended()
+{
+    xsave_op(4, true);
+    leave_host_clean();
+}
+
+// Entered by CALL from a block. The frame on the host's stack is the return address alone.
+void StubEmitter::helper(SlowHelper fn)
+{
+    save_registers();
+    save_flags();
+    a_.load(Host::r12, FRAME(extended_live));
+    a_.rr(true, 0x85, Host::r12, Host::r12);
+    const u32 not_live = a_.jcc_forward(4);
+    save_extended();
+    a_.patch(not_live);
+
+    a_.load(Host::rdi, FRAME(self));
+    a_.mov(Host::rsi, Host::r14);
+    a_.mov32(Host::rdx, Host::r15);
+    a_.byte(0x48); // mov rcx, [rsp]
+    a_.byte(0x8b);
+    a_.byte(0x0c);
+    a_.byte(0x24);
+    a_.ri(true, 5, Host::rsp, 8);
+    a_.mov_imm(Host::rax, reinterpret_cast<u64>(fn));
+    a_.byte(0xff); // call rax
+    a_.byte(0xd0);
+    a_.ri(true, 0, Host::rsp, 8);
+    a_.rr(true, 0x85, Host::rax, Host::rax);
+    const u32 fault = a_.jcc_forward(4);
+
+    a_.mov(Host::r14, Host::rax);
+    a_.byte(0x48); // add [rsp], rdx
+    a_.byte(0x01);
+    a_.byte(0x14);
+    a_.byte(0x24);
+    a_.rr(true, 0x85, Host::r12, Host::r12);
+    const u32 still_not_live = a_.jcc_forward(4);
+    xsave_op(5, true);
+    a_.patch(still_not_live);
+    load_registers();
+    load_flags();
+    a_.byte(0xc3);
+
+    a_.patch(fault); // what was live has been saved above
+    a_.store_imm32(FRAME(extended_live), 0);
+    a_.mov_imm(Host::rax, load_extended_);
+    a_.store(FRAME(ensure_extended), Host::rax);
+    a_.jmp(exit_registers_saved_);
+}
+
+Stubs StubEmitter::run(SlowHelper slow, SlowHelper commit)
+{
+    constexpr Host kCalleeSaved[] = {Host::rbp, Host::rbx, Host::r12, Host::r13, Host::r14, Host::r15};
+    Stubs s;
+
+    nothing_ = s.nothing = align();
+    a_.byte(0xc3);
+
+    // Called by a block that is about to touch extended state while it is not live. Flags and r14, r15 are
+    // kept.
+    load_extended_ = s.load_extended = align();
+    a_.store(FRAME(spill), Host::rax);
+    a_.store(FRAME(spill) + 8, Host::rdx);
+    push(Host::rdi);
+    xsave_op(5, true);
+    pop(Host::rdi);
+    a_.store_imm32(FRAME(extended_live), 1);
+    a_.mov_imm(Host::rax, nothing_);
+    a_.store(FRAME(ensure_extended), Host::rax);
+    a_.load(Host::rax, FRAME(spill));
+    a_.load(Host::rdx, FRAME(spill) + 8);
+    a_.byte(0xc3);
+
+    s.enter = reinterpret_cast<void (*)()>(align());
+    for (const Host r : kCalleeSaved)
+        push(r);
+    a_.ri(true, 5, Host::rsp, 8);
+    a_.store(FRAME(host_rsp), Host::rsp);
+    load_flags();
+    load_registers();
+    gs_op(0xff, 4, FRAME(target));
+
+    s.exit = align();
+    a_.store(FRAME(exit_code), Host::r14);
+    save_registers();
+    save_flags();
+    exit_registers_saved_ = s.exit_registers_saved = a_.address();
+    a_.load(Host::rsp, FRAME(host_rsp));
+    a_.load(Host::rax, FRAME(extended_live));
+    a_.rr(true, 0x85, Host::rax, Host::rax);
+    const u32 not_live = a_.jcc_forward(4);
+    save_extended();
+    a_.store_imm32(FRAME(extended_live), 0);
+    a_.mov_imm(Host::rax, load_extended_);
+    a_.store(FRAME(ensure_extended), Host::rax);
+    a_.patch(not_live);
+    a_.ri(true, 0, Host::rsp, 8);
+    for (auto r = std::rbegin(kCalleeSaved); r != std::rend(kCalleeSaved); ++r)
+        pop(*r);
+    a_.byte(0xc3);
+
+    s.slow = align();
+    helper(slow);
+    s.commit = align();
+    helper(commit);
+    align();
+    s.size = a_.offset();
+    CHECK(!a_.overflowed());
+    return s;
+}
+
+} // namespace
+
+Stubs emit_stubs(std::span<u8> buffer, u64 exec_base, SlowHelper slow, SlowHelper commit)
+{
+    return StubEmitter(buffer, exec_base).run(slow, commit);
+}
+
+} // namespace seamless::cpu

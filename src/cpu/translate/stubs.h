@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// The pieces of host code that every block shares: into and out of translated code, calls into C++ with the
+// guest's registers and flags intact, and the loading of extended state.
+#pragma once
+
+#include <span>
+
+#include "cpu/translate/frame.h"
+
+namespace seamless::cpu {
+
+struct SlowResult {
+    u64 host; // where the access goes; 0: a fault, already recorded
+    u64 skip; // added to the return address: kBounceSkip runs the copy of the instruction behind the jump
+};
+inline constexpr u64 kBounceSkip = 5; // the length of `jmp rel32`
+
+// `packed` describes the access (Emitter); `return_address` tells which block it is in.
+using SlowHelper = SlowResult (*)(Frame* frame, u64 gva, u32 packed, u64 return_address);
+
+struct Stubs {
+    void (*enter)() = nullptr;    // runs Frame::target until something exits; GS is the frame
+    u64 exit = 0;                 // r14: exit code
+    u64 exit_registers_saved = 0; // from a signal handler: the registers are in the frame already
+    u64 slow = 0;                 // r14: linear address, r15: packed; r14 becomes the host pointer
+    u64 commit = 0;               // writes the bounce buffer back
+    u64 load_extended = 0;
+    u64 nothing = 0; // ret
+    u32 size = 0;
+};
+
+// Emits the stubs at the start of `buffer`, which executes at `exec_base`.
+[[nodiscard]] Stubs emit_stubs(std::span<u8> buffer, u64 exec_base, SlowHelper slow, SlowHelper commit);
+
+} // namespace seamless::cpu

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// The software TLB of data accesses, in the layout that translated code looks up inline. A tag is minus the
+// page's linear address, so that adding it to an address in the page gives the offset, and to any other a
+// large number.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "base/address.h"
+
+namespace seamless::paging {
+
+struct alignas(32) TlbEntry {
+    u64 read_tag;
+    u64 write_tag; // valid only while the page may be written without anybody being told
+    u64 addend;    // host address of the page
+    u64 reserved;
+};
+
+class Tlb {
+  public:
+    static constexpr unsigned kIndexBits = 8;
+    static constexpr unsigned kEntries = 1u << kIndexBits;
+
+    Tlb() { flush_all(); }
+
+    // No address whose index is `i` hits this tag.
+    [[nodiscard]] static constexpr u64 invalid_tag(unsigned i) { return -(u64{i ^ 1} << kPageShift); }
+    [[nodiscard]] static constexpr unsigned index(Gva gva)
+    {
+        return (gva.value() >> kPageShift) & (kEntries - 1);
+    }
+
+    // Host address of `size` bytes at `gva`, or nullptr: a miss, or an access that leaves the page.
+    [[nodiscard]] u8* find(Gva gva, unsigned size, bool write) const
+    {
+        const TlbEntry& entry = entries_[index(gva)];
+        const u64 offset = gva.value() + (write ? entry.write_tag : entry.read_tag);
+        return offset <= kPageSize - size ? reinterpret_cast<u8*>(entry.addend + offset) : nullptr;
+    }
+
+    void fill(Gva gva, u64 host_page, bool write)
+    {
+        const unsigned i = index(gva);
+        TlbEntry& entry = entries_[i];
+        const u64 tag = -gva.page().value();
+        if (entry.read_tag == invalid_tag(i))
+            filled_.push_back(static_cast<u16>(i));
+        if (write || entry.read_tag != tag)
+            entry.write_tag = write ? tag : invalid_tag(i);
+        entry.read_tag = tag;
+        entry.addend = host_page;
+    }
+
+    void flush(Gva gva) { clear(index(gva)); }
+
+    // Only what was filled since the last flush is touched.
+    void flush()
+    {
+        for (const u16 i : filled_)
+            clear(i);
+        filled_.clear();
+    }
+
+    // Withdraws the right to write to the page at `host_page` unnoticed.
+    void revoke_write(u64 host_page)
+    {
+        for (const u16 i : filled_)
+            if (entries_[i].addend == host_page)
+                entries_[i].write_tag = invalid_tag(i);
+    }
+
+    [[nodiscard]] const std::array<TlbEntry, kEntries>& entries() const { return entries_; }
+
+  private:
+    void clear(unsigned i) { entries_[i].read_tag = entries_[i].write_tag = invalid_tag(i); }
+    void flush_all()
+    {
+        for (unsigned i = 0; i < kEntries; ++i)
+            clear(i);
+    }
+
+    std::array<TlbEntry, kEntries> entries_; // first: translated code knows its place
+    std::vector<u16> filled_;
+};
+
+} // namespace seamless::paging
