@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+// The processor runs code: moves, arithmetic, stack, flow, faults. Each case runs in both engine modes.
+#include <gtest/gtest.h>
+
+#include "fakes/guest_machine.h"
+
+namespace seamless {
+namespace {
+
+using fakes::GuestMachine;
+using spec::ExitReason;
+using spec::Gpr;
+
+class Core : public testing::TestWithParam<cpu::EngineMode> {
+  protected:
+    GuestMachine machine{GetParam()};
+};
+INSTANTIATE_TEST_SUITE_P(Modes, Core, testing::Values(cpu::EngineMode::step, cpu::EngineMode::full),
+                         [](const auto& mode) {
+                             return mode.param == cpu::EngineMode::step ? "step" : "full";
+                         });
+
+TEST_P(Core, VmcallExitsAtOnce)
+{
+    EXPECT_EQ(machine.run({}), ExitReason::VMCALL);
+    EXPECT_EQ(machine.vmcs.rip, GuestMachine::kCode);
+    EXPECT_EQ(machine.vmcs.exit_instruction_len, 3u);
+}
+
+TEST_P(Core, MovesAndAddsRegisters)
+{
+    // mov rax, 5; mov r13, 7; add rax, r13; mov rsp, rax; mov r14, rsp; lea r15, [r14 + r13*4 + 3]
+    EXPECT_EQ(
+        machine.run({0x48, 0xc7, 0xc0, 5,    0,    0,    0,    0x49, 0xc7, 0xc5, 7,    0,    0,    0,
+                     0x4c, 0x01, 0xe8, 0x48, 0x89, 0xc4, 0x49, 0x89, 0xe6, 0x4f, 0x8d, 0x7c, 0xae, 0x03}),
+        ExitReason::VMCALL);
+    EXPECT_EQ(machine.gpr(Gpr::rax), 12u);
+    EXPECT_EQ(machine.gpr(Gpr::r13), 7u);
+    EXPECT_EQ(machine.gpr(Gpr::rsp), 12u);
+    EXPECT_EQ(machine.gpr(Gpr::r14), 12u);
+    EXPECT_EQ(machine.gpr(Gpr::r15), 12u + 28 + 3);
+}
+
+TEST_P(Core, LoadsAndStoresMemory)
+{
+    machine.put<u64>(GuestMachine::kData, 0x1122334455667788);
+    machine.gpr(Gpr::rbx) = GuestMachine::kData;
+    // mov rax,[rbx]; mov [rbx+8],eax; movzx ecx, byte [rbx+1]; mov ah,[rbx+2]; add qword [rbx+16], 3
+    EXPECT_EQ(machine.run({0x48, 0x8b, 0x03, 0x89, 0x43, 0x08, 0x0f, 0xb6, 0x4b, 0x01, 0x8a, 0x63, 0x02, 0x48,
+                           0x83, 0x43, 0x10, 0x03}),
+              ExitReason::VMCALL);
+    EXPECT_EQ(machine.gpr(Gpr::rax), 0x1122334455666688u);
+    EXPECT_EQ(machine.get<u64>(GuestMachine::kData + 8), 0x55667788u);
+    EXPECT_EQ(machine.gpr(Gpr::rcx), 0x77u);
+    EXPECT_EQ(machine.get<u64>(GuestMachine::kData + 16), 3u);
+}
+
+TEST_P(Core, CrossesPages)
+{
+    machine.put<u64>(GuestMachine::kData + 0xffc, 0x0102030405060708);
+    machine.gpr(Gpr::rbx) = GuestMachine::kData + 0xffc;
+    EXPECT_EQ(machine.run({0x48, 0x8b, 0x03, 0x48, 0xff, 0x03}),
+              ExitReason::VMCALL); // mov rax,[rbx]; inc qword [rbx]
+    EXPECT_EQ(machine.gpr(Gpr::rax), 0x0102030405060708u);
+    EXPECT_EQ(machine.get<u64>(GuestMachine::kData + 0xffc), 0x0102030405060709u);
+}
+
+TEST_P(Core, PushesAndPops)
+{
+    machine.gpr(Gpr::rax) = 0x1234;
+    // push rax; push 0x55; pop rcx; pop r15; push rsp; pop rdx
+    EXPECT_EQ(machine.run({0x50, 0x6a, 0x55, 0x59, 0x41, 0x5f, 0x54, 0x5a}), ExitReason::VMCALL);
+    EXPECT_EQ(machine.gpr(Gpr::rcx), 0x55u);
+    EXPECT_EQ(machine.gpr(Gpr::r15), 0x1234u);
+    EXPECT_EQ(machine.gpr(Gpr::rdx), GuestMachine::kStack);
+    EXPECT_EQ(machine.gpr(Gpr::rsp), GuestMachine::kStack);
+}
+
+TEST_P(Core, CallsAndReturns)
+{
+    // call +3; jmp +4 ; (fn:) mov al, 7; ret ; nop...
+    EXPECT_EQ(machine.run({0xe8, 2, 0, 0, 0, 0xeb, 3, 0xb0, 7, 0xc3}), ExitReason::VMCALL);
+    EXPECT_EQ(machine.gpr(Gpr::rax) & 0xff, 7u);
+    EXPECT_EQ(machine.gpr(Gpr::rsp), GuestMachine::kStack);
+}
+
+TEST_P(Core, LoopsUntilTheCounterIsZero)
+{
+    // mov ecx, 1000; l: add rax, rcx; dec ecx; jnz l
+    EXPECT_EQ(machine.run({0xb9, 0xe8, 3, 0, 0, 0x48, 0x01, 0xc8, 0xff, 0xc9, 0x75, 0xf9}),
+              ExitReason::VMCALL);
+    EXPECT_EQ(machine.gpr(Gpr::rax), 500500u);
+}
+
+TEST_P(Core, DividesByZeroAsAnException)
+{
+    machine.gpr(Gpr::rax) = 17;
+    EXPECT_EQ(machine.run({0x31, 0xc9, 0xf7, 0xf1}), ExitReason::VMCALL); // xor ecx,ecx; div ecx
+    EXPECT_EQ(machine.handled_vector(), 0);
+    EXPECT_EQ(machine.get<u64>(machine.vmcs.rsp), GuestMachine::kCode + 2); // a fault: RIP of the DIV
+    EXPECT_EQ(machine.gpr(Gpr::rax), 17u);
+}
+
+TEST_P(Core, FaultsOnPagesThatAreNotThere)
+{
+    machine.gpr(Gpr::rbx) = 0x40000000;
+    EXPECT_EQ(machine.run({0x48, 0x8b, 0x03}), ExitReason::VMCALL);
+    EXPECT_EQ(machine.handled_vector(), 14);
+    EXPECT_EQ(machine.context.cr2, 0x40000000u);
+    EXPECT_EQ(machine.get<u64>(machine.vmcs.rsp), 0u); // not present, read, supervisor
+}
+
+TEST_P(Core, RaisesUdForUd2)
+{
+    EXPECT_EQ(machine.run({0x0f, 0x0b}), ExitReason::VMCALL);
+    EXPECT_EQ(machine.handled_vector(), 6);
+}
+
+TEST_P(Core, MisalignedVectorMoveIsGp)
+{
+    machine.gpr(Gpr::rbx) = GuestMachine::kData + 8;
+    EXPECT_EQ(machine.run({0x0f, 0x28, 0x03}), ExitReason::VMCALL); // movaps xmm0, [rbx]
+    EXPECT_EQ(machine.handled_vector(), 13);
+}
+
+TEST_P(Core, KeepsVectorStateAcrossExits)
+{
+    machine.put<u64>(GuestMachine::kData, 0x1111);
+    machine.put<u64>(GuestMachine::kData + 8, 0x2222);
+    machine.gpr(Gpr::rbx) = GuestMachine::kData;
+    EXPECT_EQ(machine.run({0x0f, 0x28, 0x0b}), ExitReason::VMCALL); // movaps xmm1, [rbx]
+    __asm__ volatile("pxor %%xmm1, %%xmm1" ::: "xmm1");
+    EXPECT_EQ(machine.run({0x66, 0x0f, 0xd4, 0xc9, 0x0f, 0x29, 0x4b, 0x20}),
+              ExitReason::VMCALL); // paddq xmm1,xmm1; movaps [rbx+32],xmm1
+    EXPECT_EQ(machine.get<u64>(GuestMachine::kData + 32), 0x2222u);
+    EXPECT_EQ(machine.get<u64>(GuestMachine::kData + 40), 0x4444u);
+}
+
+TEST_P(Core, MovesStrings)
+{
+    for (u64 i = 0; i < 5000; ++i)
+        machine.put<u8>(GuestMachine::kData + i, static_cast<u8>(i * 7));
+    machine.gpr(Gpr::rsi) = GuestMachine::kData;
+    machine.gpr(Gpr::rdi) = GuestMachine::kData + 0x3001;
+    machine.gpr(Gpr::rcx) = 5000;
+    EXPECT_EQ(machine.run({0xf3, 0xa4}), ExitReason::VMCALL);
+    EXPECT_EQ(std::memcmp(machine.at(GuestMachine::kData), machine.at(GuestMachine::kData + 0x3001), 5000),
+              0);
+    EXPECT_EQ(machine.gpr(Gpr::rcx), 0u);
+    EXPECT_EQ(machine.gpr(Gpr::rsi), GuestMachine::kData + 5000);
+}
+
+TEST_P(Core, GoesToUserModeAndBack)
+{
+    machine.context.lstar = GuestMachine::kHandlers + 0x800; // VMCALL there
+    machine.context.star = u64{0x13} << 48 | u64{GuestMachine::kCs} << 32;
+    machine.context.fmask = spec::rflags::IF;
+    machine.user_mode();
+    EXPECT_EQ(machine.run({0x0f, 0x05}), ExitReason::VMCALL); // syscall
+    EXPECT_EQ(machine.vmcs.rip, GuestMachine::kHandlers + 0x800);
+    EXPECT_EQ(machine.gpr(Gpr::rcx), GuestMachine::kCode + 2);
+    EXPECT_EQ(machine.vmcs.seg[static_cast<int>(spec::Seg::ss)].ar >> 5 & 3, 0u);
+}
+
+TEST_P(Core, InterruptsFromUserModeUseTheTssStack)
+{
+    machine.user_mode();
+    EXPECT_EQ(machine.run({0xcd, 0x80}), ExitReason::VMCALL); // int 0x80
+    EXPECT_EQ(machine.handled_vector(), 0x80);
+    EXPECT_EQ(machine.vmcs.rsp, GuestMachine::kStack - 0x10000 - 40);
+    EXPECT_EQ(machine.get<u64>(machine.vmcs.rsp), GuestMachine::kCode + 2);
+    EXPECT_EQ(machine.get<u64>(machine.vmcs.rsp + 8), GuestMachine::kUserCs);
+    EXPECT_EQ(machine.get<u64>(machine.vmcs.rsp + 24), GuestMachine::kStack);
+}
+
+TEST_P(Core, TripleFaultsWithoutAnIdt)
+{
+    machine.vmcs.idtr.limit = 0;
+    EXPECT_EQ(machine.run({0x0f, 0x0b}), ExitReason::TRIPLE_FAULT);
+}
+
+} // namespace
+} // namespace seamless
