@@ -95,11 +95,11 @@ int run_command(const RunOptions& o)
     auto serial = SerialOutput::open(target.value());
     if (!serial.ok())
         return complain(serial.error(), kUsage);
-    if (!o.trace.empty())
-        if (const auto trace = parse_trace(o.trace); !trace.ok())
-            return complain(trace.error(), kUsage);
+    const auto trace = o.trace.empty() ? Result<TraceTarget, Message>(TraceTarget{}) : parse_trace(o.trace);
+    if (!trace.ok())
+        return complain(trace.error(), kUsage);
     block_ending_signals(); // before the first thread starts
-    auto host = SoftwareHost::make({.single_step = o.engine == "step", .trace = o.trace});
+    auto host = SoftwareHost::make({.single_step = o.engine == "step", .trace = trace.value()});
     if (!host.ok())
         return complain(host.error(), kOurBug);
     auto machine = vmm::Machine::build(host.value()->kvm(), planned.value(), *serial.value());

@@ -14,10 +14,10 @@ class SoftwareHost {
   public:
     struct Options {
         bool single_step = false;
-        std::string trace; // as on the command line; empty: no trace
+        TraceTarget trace; // without a path: no trace
     };
 
-    // The options have been checked: a failure is the host's.
+    // Fails if the trace cannot be opened, or the host does not come up.
     [[nodiscard]] static Result<std::unique_ptr<SoftwareHost>, Message> make(const Options& options);
     virtual ~SoftwareHost() = default;
     SoftwareHost(const SoftwareHost&) = delete;

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// Builds the simulated host and hands out its ports.
+#include "cli/software_host.h"
+
+#include <cstring>
+#include <fmt/format.h>
+
+#include "cli/software_kvm.h"
+#include "platform/engine.h"
+#include "platform/platform.h"
+#include "platform/stall_watch.h"
+#include "trace/jsonl.h"
+
+namespace seamless::cli {
+namespace {
+
+class Inspection : public vmm::InspectionPort {
+  public:
+    explicit Inspection(const platform::StallWatch& watch) : watch_(watch) {}
+    Stall stall(unsigned index) override
+    {
+        const platform::StallWatch::Stall s = watch_.stall(index);
+        return {s.fruitless_entries,
+                fmt::format("rip {:#x}, guest-physical address {:#x}, exit reason {} ({})", s.rip, s.gpa,
+                            s.exit_reason,
+                            spec::exit_reason_name(static_cast<spec::ExitReason>(s.exit_reason)))};
+    }
+
+  private:
+    const platform::StallWatch& watch_;
+};
+
+Result<std::unique_ptr<trace::JsonlSink>, Message> open_trace(const std::string& path)
+{
+    std::FILE* file = std::fopen(path.c_str(), "we");
+    if (file == nullptr)
+        return fail(Message{fmt::format("--trace {}: {}", path, std::strerror(errno))});
+    return std::make_unique<trace::JsonlSink>(file);
+}
+
+// Members are destroyed in reverse: the device before the platform, the platform before what it writes to.
+class Host : public SoftwareHost {
+  public:
+    vmm::IoctlPort& kvm() override { return *kvm_; }
+    vmm::InspectionPort& inspection() override { return inspection_; }
+
+    Result<void, Message> start(const Options& options)
+    {
+        platform::Parameters parameters;
+        parameters.make_lp = watch_.watch(
+            platform::make_engine(options.single_step ? platform::Engine::step : platform::Engine::full));
+        if (!options.trace.path.empty()) {
+            sink_ = TRY(open_trace(options.trace.path));
+            parameters.trace_sink = sink_.get();
+            parameters.trace_events = options.trace.events;
+        }
+        platform_ = TRY(platform::Platform::create(parameters));
+        device_ = std::make_unique<uapi::Device>(*platform_);
+        kvm_ = std::make_unique<SoftwareKvm>(*device_);
+        return {};
+    }
+
+  private:
+    std::unique_ptr<trace::JsonlSink> sink_;
+    platform::StallWatch watch_;
+    Inspection inspection_{watch_};
+    std::unique_ptr<platform::Platform> platform_;
+    std::unique_ptr<uapi::Device> device_;
+    std::unique_ptr<SoftwareKvm> kvm_;
+};
+
+} // namespace
+
+Result<std::unique_ptr<SoftwareHost>, Message> SoftwareHost::make(const Options& options)
+{
+    auto host = std::make_unique<Host>();
+    TRY(host->start(options));
+    return std::unique_ptr<SoftwareHost>(std::move(host));
+}
+
+} // namespace seamless::cli

@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The command line of `seamless`: usage, input that is wrong, measure and caps. SEAMLESS names the program, GUESTS the
+folder with the guests' images."""
+import hashlib
+import json
+import os
+import pathlib
+import struct
+import subprocess
+import tempfile
+import unittest
+
+SEAMLESS = os.environ["SEAMLESS"]
+GUESTS = pathlib.Path(os.environ["GUESTS"])
+OVMF = pathlib.Path("/usr/share/ovmf/OVMF.fd")
+
+
+def seamless(*arguments, **options):
+    return subprocess.run([SEAMLESS, *arguments], capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL, check=False, **options)
+
+
+def mrtd_by_hand(image):
+    """MRTD from the TDVF metadata, found by its signature: a second implementation, in another language."""
+    at = image.index(b"TDVF")
+    _, _, _, count = struct.unpack_from("<4sIII", image, at)
+    digest = hashlib.sha384()
+    for i in range(count):
+        offset, raw, address, size, kind, attributes = struct.unpack_from("<IIQQII", image, at + 16 + 32 * i)
+        if kind in (4, 7, 8):
+            continue
+        data = image[offset:offset + raw].ljust(size, b"\0")
+        for page in range(0, size, 4096):
+            digest.update(b"MEM.PAGE.ADD".ljust(16, b"\0") + struct.pack("<Q", address + page) + bytes(104))
+            for chunk in range(page, page + 4096, 256) if attributes & 1 else ():
+                digest.update(b"MR.EXTEND".ljust(16, b"\0") + struct.pack("<Q", address + chunk) + bytes(104) + data[chunk:chunk + 256])
+    return digest.hexdigest()
+
+
+class Usage(unittest.TestCase):
+    def test_wrong_usage_gives_status_2(self):
+        for arguments in ([], ["nonsense"], ["run", "--kernel", "x"], ["run", "--vm", "other"], ["run", "--engine", "fast"],
+                          ["run", "--cpus", "many"], ["run", "--timeout", "-1"], ["run", "extra"], ["measure", "--memory", "1G"]):
+            with self.subTest(arguments=arguments):
+                self.assertEqual(seamless(*arguments).returncode, 2)
+
+    def test_wrong_input_gives_status_2_and_one_line(self):
+        for arguments in (["--memory", "12Q"], ["--memory", "0"], ["--memory", "99999999999999999999"], ["--memory", "2M"], ["--cpus", "0"],
+                          ["--cpus", "1000"], ["--device", "disk"], ["--device", "testdev,gpa=0x1000"], ["--device", "testdev,gpa=0,size=8"],
+                          ["--device", "testdev,gpa=0xfe000000,size=8,size=8"], ["--device", "testdev,gpa=zz,size=8"],
+                          ["--serial", "pty"], ["--serial", "file:/nonexistent/x"], ["--trace", "x.jsonl:nonsense"], ["--trace", "x.unknown"],
+                          ["--firmware", "/nonexistent"], ["--firmware", "/dev/null"], ["--firmware", __file__]):
+            with self.subTest(arguments=arguments):
+                result = seamless("run", *arguments)
+                self.assertEqual(result.returncode, 2, result.stderr)
+                self.assertEqual(result.stderr.count("\n"), 1, result.stderr)
+                self.assertTrue(result.stderr.startswith("seamless: "))
+                self.assertEqual(result.stdout, "")
+
+    def test_help_and_version(self):
+        self.assertIn("--firmware", seamless("run", "--help").stdout)
+        self.assertEqual(seamless("--help").returncode, 0)
+        self.assertEqual(seamless("--version").returncode, 0)
+
+
+class Measure(unittest.TestCase):
+    def check(self, path):
+        expected = mrtd_by_hand(path.read_bytes())
+        self.assertEqual(seamless("measure", "--firmware", path).stdout, f"MRTD {expected}\n")
+        self.assertEqual(json.loads(seamless("measure", "--firmware", path, "--json").stdout), {"firmware": str(path), "mrtd": expected})
+
+    def test_our_image(self):
+        self.check(GUESTS / "seamless.fd")
+        self.assertEqual(seamless("measure").stdout, seamless("measure", "--firmware", GUESTS / "seamless.fd").stdout)
+
+    @unittest.skipUnless(OVMF.exists(), "the ovmf package is not installed")
+    def test_debian_ovmf(self):
+        self.check(OVMF)
+
+    def test_damaged_images_give_one_line(self):
+        image = bytearray((GUESTS / "seamless.fd").read_bytes())
+        image[image.index(b"TDVF")] = 0
+        with tempfile.NamedTemporaryFile() as file:
+            for content in (bytes(image), bytes(image[:-4096]), b""):
+                file.seek(0)
+                file.truncate()
+                file.write(content)
+                file.flush()
+                result = seamless("measure", "--firmware", file.name)
+                self.assertEqual((result.returncode, result.stdout, result.stderr.count("\n")), (2, "", 1), result.stderr)
+
+
+class Caps(unittest.TestCase):
+    def test_caps_name_tdx(self):
+        text = seamless("caps")
+        self.assertEqual(text.returncode, 0, text.stderr)
+        self.assertIn("KVM API version 12", text.stdout)
+        caps = json.loads(seamless("caps", "--json").stdout)
+        self.assertEqual(caps["api_version"], 12)
+        self.assertTrue(caps["capabilities"]["VM_TYPES"] & 1 << 5)
+        self.assertTrue(int(caps["tdx"]["attributes"], 16) & 1 << 28)
+
+
+if __name__ == "__main__":
+    unittest.main()
