@@ -24,13 +24,30 @@ TdxModule::TdxModule(cpu::Package& package, mem::HostMemory& memory, base::Clock
 
 TdxModule::~TdxModule() = default;
 
-bool TdxModule::in_initialized_tdmr(Hpa hpa) const
+const Tdmr* TdxModule::initialized_tdmr(Hpa hpa) const
 {
     for (const auto& tdmr : tdmrs)
         if (hpa.value() >= tdmr->info.base && hpa.value() - tdmr->info.base < tdmr->info.size)
-            return (hpa.value() | ((u64{1} << 30) - 1)) < tdmr->next;
+            return (hpa.value() | ((u64{1} << 30) - 1)) < tdmr->next ? tdmr.get() : nullptr;
+    return nullptr;
+}
+
+namespace {
+
+// Whether a reserved area of the TDMR has a part of the page.
+bool reserved(const Tdmr& tdmr, Hpa hpa, u64 size)
+{
+    const u64 offset = hpa.value() - tdmr.info.base;
+    for (const spec::TdmrReservedArea& area : tdmr.info.reserved) {
+        if (area.size == 0)
+            break;
+        if (offset < area.offset + area.size && area.offset < offset + size)
+            return true;
+    }
     return false;
 }
+
+} // namespace
 
 TdxStatus TdxModule::lock_any_page(u64 operand, TdxOperand name, LockMode mode, LockedPage& page,
                                    unsigned level)
@@ -38,10 +55,21 @@ TdxStatus TdxModule::lock_any_page(u64 operand, TdxOperand name, LockMode mode, 
     const u64 size = spec::ept::level_size(level);
     if (!aligned(operand, size) || (operand & (mem::kHkidMask | bits(63, mem::kMaxPhysicalAddress))))
         return TdxStatus::OPERAND_INVALID | name;
-    if (!in_initialized_tdmr(Hpa(operand)))
+    const Tdmr* tdmr = initialized_tdmr(Hpa(operand));
+    if (!tdmr)
         return TdxStatus::OPERAND_ADDR_RANGE_ERROR | name;
     page = pamt_.lock(Hpa(operand), level, mode);
-    return page.entry ? TdxStatus::SUCCESS : TdxStatus::OPERAND_BUSY | name;
+    if (!page.entry)
+        return TdxStatus::OPERAND_BUSY | name;
+    if (reserved(*tdmr, page.hpa, size)) {
+        if (page.level != 0) {
+            page = {};
+            return TdxStatus::PAGE_METADATA_INCORRECT | name;
+        }
+        page.entry->type =
+            TdxPageType::RSVD; // marked when somebody asks, instead of all of them at the start
+    }
+    return TdxStatus::SUCCESS;
 }
 
 TdxStatus TdxModule::lock_page(u64 operand, TdxOperand name, LockMode mode, TdxPageType type,

@@ -77,7 +77,8 @@ class TdxModule : public cpu::SeamPort {
     std::array<HkidState, kHkids> hkids{};
 
   private:
-    [[nodiscard]] bool in_initialized_tdmr(Hpa hpa) const;
+    // The TDMR around `hpa`, if its 1 GiB block is initialised; else nullptr.
+    [[nodiscard]] const Tdmr* initialized_tdmr(Hpa hpa) const;
 
     cpu::Package& package_;
     mem::HostMemory& memory_;

@@ -112,23 +112,6 @@ TdxStatus check_tdmr(const std::vector<TdmrInfo>& tdmrs, std::size_t i, Range cm
     return outside ? TdxStatus::TDMR_OUTSIDE_CMRS | details(i) : TdxStatus::SUCCESS;
 }
 
-// Every part of every PAMT area and the reserved areas of TDMRs is out of reach of TDs.
-void mark_reserved(TdxModule& module, const TdmrInfo& t)
-{
-    for (const spec::TdmrReservedArea& r : t.reserved) {
-        if (r.size == 0)
-            break;
-        for (u64 at = 0; at < r.size; at += kPageSize) {
-            const Hpa hpa(t.base + r.offset + at);
-            if (!module.memory().contains(hpa))
-                continue;
-            LockedPage page = module.pamt().lock(hpa, 0, LockMode::exclusive);
-            if (page.entry)
-                module.pamt().assign(page, spec::TdxPageType::RSVD, {});
-        }
-    }
-}
-
 bool all_lps_initialized(TdxModule& module)
 {
     const std::lock_guard guard(module.lp_mutex);
@@ -165,10 +148,8 @@ TdxStatus tdh_sys_config(SeamCall& call)
         if (const TdxStatus s = check_tdmr(tdmrs, i, cmr); s != TdxStatus::SUCCESS)
             return s;
     }
-    for (const TdmrInfo& info : tdmrs) {
-        mark_reserved(module, info);
+    for (const TdmrInfo& info : tdmrs)
         module.tdmrs.push_back(std::make_unique<Tdmr>(info));
-    }
     module.global_hkid = static_cast<u16>(hkid);
     module.hkids[hkid] = HkidState::RESERVED;
     module.sys_state = SysState::configured;
