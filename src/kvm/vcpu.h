@@ -86,7 +86,7 @@ class Vcpu {
     Lapic lapic;
     u64 apic_base;
     u64 pat = 0x0007040600070406;
-    bool nmi_pending = false;
+    std::atomic<bool> nmi_pending{false};
     std::unique_ptr<VcpuVmx> vmx;
     std::unique_ptr<VcpuTdx> tdx;
     unsigned cpu = ~0u; // the logical processor it last ran on

@@ -147,6 +147,16 @@ struct kvm_ioeventfd {
 };
 static_assert(sizeof(kvm_ioeventfd) == 64);
 
+struct kvm_msi {
+    u32 address_lo;
+    u32 address_hi;
+    u32 data;
+    u32 flags;
+    u32 devid;
+    u8 pad[12];
+};
+static_assert(sizeof(kvm_msi) == 32);
+
 // KVM hypercall 12 and its attributes; KVM_EXIT_HYPERCALL carries it for MapGPA.
 inline constexpr u64 KVM_HC_MAP_GPA_RANGE = 12;
 inline constexpr u64 KVM_MAP_GPA_RANGE_ENCRYPTED = bit(4);

@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+// The ioctls of the system descriptor and of VMs: tables of requests, and the copying that each needs.
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/table.h"
+#include "kvm/backend_tdx/tdx.h"
+#include "kvm/backend_vmx/vmx.h"
+#include "uapi/files.h"
+
+namespace seamless::uapi {
+
+using namespace spec::kvm;
+
+namespace {
+
+constexpr u32 kMaxCpuidEntries = 256;
+
+// Numbers travel as unsigned long; KVM looks at the low 32 bits.
+struct IoctlRow {
+    u32 request;
+    IoctlResult (*run)(const Call&);
+};
+
+template <std::size_t N>
+constexpr bool sorted(const IoctlRow (&table)[N])
+{
+    return base::strictly_ascending(table, &IoctlRow::request);
+}
+
+Result<int, Errno> new_descriptor()
+{
+    const int fd = eventfd(0, EFD_CLOEXEC);
+    if (fd < 0)
+        return fail(Errno{errno});
+    return fd;
+}
+
+IoctlResult get_api_version(const Call& c)
+{
+    return c.arg ? IoctlResult(fail(Errno{EINVAL})) : IoctlResult(KVM_API_VERSION);
+}
+IoctlResult get_mmap_size(const Call& c)
+{
+    return c.arg ? IoctlResult(fail(Errno{EINVAL})) : IoctlResult(kVcpuMmapSize);
+}
+IoctlResult system_check_extension(const Call& c) { return c.kvm.check_extension(static_cast<u32>(c.arg)); }
+
+IoctlResult create_vm(const Call& c)
+{
+    auto vm = TRY(c.kvm.create_vm(c.arg));
+    const int fd = TRY(new_descriptor());
+    auto file = std::make_shared<File>();
+    file->kind = File::Kind::vm;
+    file->vm = std::move(vm);
+    c.files.install(fd, std::move(file));
+    return fd;
+}
+
+IoctlResult get_supported_cpuid(const Call& c)
+{
+    auto header = TRY(get_user<kvm_cpuid2>(c.arg));
+    const auto entries = c.kvm.supported_cpuid();
+    if (header.nent < entries.size())
+        return fail(Errno{E2BIG});
+    header.nent = static_cast<u32>(entries.size());
+    TRY(put_user(c.arg, header));
+    TRY(copy_to_user(c.arg + sizeof header, entries.data(), entries.size() * sizeof entries[0]));
+    return 0;
+}
+
+IoctlResult get_msr_index_list(const Call& c)
+{
+    const auto list = kvm::vmx_msr_index_list();
+    const u32 room = TRY(get_user<u32>(c.arg)), count = static_cast<u32>(list.size());
+    TRY(put_user(c.arg, count));
+    if (room < count)
+        return fail(Errno{E2BIG});
+    TRY(copy_to_user(c.arg + sizeof count, list.data(), list.size_bytes()));
+    return 0;
+}
+
+IoctlResult get_msr_feature_index_list(const Call& c)
+{
+    TRY(get_user<u32>(c.arg));
+    TRY(put_user(c.arg, u32{0})); // no feature MSRs
+    return 0;
+}
+
+// clang-format off
+constexpr IoctlRow kSystemIoctls[] = {
+    {KVM_GET_API_VERSION,            get_api_version},
+    {KVM_CREATE_VM,                  create_vm},
+    {KVM_CHECK_EXTENSION,            system_check_extension},
+    {KVM_GET_VCPU_MMAP_SIZE,         get_mmap_size},
+    {KVM_GET_MSR_INDEX_LIST,         get_msr_index_list},
+    {KVM_GET_MSR_FEATURE_INDEX_LIST, get_msr_feature_index_list},
+    {KVM_GET_SUPPORTED_CPUID,        get_supported_cpuid},
+};
+// clang-format on
+static_assert(sorted(kSystemIoctls));
+
+IoctlResult vm_check_extension(const Call& c) { return c.file.vm->check_extension(static_cast<u32>(c.arg)); }
+
+IoctlResult create_vcpu(const Call& c)
+{
+    kvm::Vcpu* vcpu = TRY(c.file.vm->create_vcpu(static_cast<u32>(c.arg)));
+    // The descriptor is the memfd of its pages, so that any mmap() of it shows them.
+    const int fd = fcntl(vcpu->run_fd(), F_DUPFD_CLOEXEC, 0);
+    if (fd < 0)
+        return fail(Errno{errno});
+    auto file = std::make_shared<File>();
+    file->kind = File::Kind::vcpu;
+    file->vm = c.file.vm;
+    file->vcpu = vcpu;
+    c.files.install(fd, std::move(file));
+    return fd;
+}
+
+IoctlResult set_region(const Call& c, const kvm_userspace_memory_region2& region)
+{
+    std::shared_ptr<File> file;
+    kvm::GuestMemfd* gmem = nullptr;
+    Errno why{EBADF};
+    if (region.flags & KVM_MEM_GUEST_MEMFD) {
+        const int fd = static_cast<int>(region.guest_memfd);
+        file = c.files.get(fd);
+        if (file && file->kind == File::Kind::guest_memfd)
+            gmem = file->gmem.get();
+        else if (file || fcntl(fd, F_GETFD) >= 0)
+            why = Errno{EINVAL}; // a file, but no guest_memfd
+    }
+    TRY(c.file.vm->set_memory_region(region, gmem, why));
+    return 0;
+}
+
+IoctlResult set_user_memory_region(const Call& c)
+{
+    const auto old = TRY(get_user<kvm_userspace_memory_region>(c.arg));
+    if (old.flags & KVM_MEM_GUEST_MEMFD)
+        return fail(Errno{EINVAL});
+    kvm_userspace_memory_region2 region{};
+    region.slot = old.slot;
+    region.flags = old.flags;
+    region.guest_phys_addr = old.guest_phys_addr;
+    region.memory_size = old.memory_size;
+    region.userspace_addr = old.userspace_addr;
+    return set_region(c, region);
+}
+
+IoctlResult set_user_memory_region2(const Call& c)
+{
+    return set_region(c, TRY(get_user<kvm_userspace_memory_region2>(c.arg)));
+}
+
+IoctlResult create_guest_memfd(const Call& c)
+{
+    const auto args = TRY(get_user<kvm_create_guest_memfd>(c.arg));
+    auto gmem = TRY(kvm::GuestMemfd::create(c.file.vm, args.size, args.flags));
+    const int fd = fcntl(gmem->fd(), F_DUPFD_CLOEXEC, 0);
+    if (fd < 0)
+        return fail(Errno{errno});
+    auto file = std::make_shared<File>();
+    file->kind = File::Kind::guest_memfd;
+    file->gmem = std::move(gmem);
+    c.files.install(fd, std::move(file));
+    return fd;
+}
+
+IoctlResult set_memory_attributes(const Call& c)
+{
+    TRY(c.file.vm->set_memory_attributes(TRY(get_user<kvm_memory_attributes>(c.arg))));
+    return 0;
+}
+
+IoctlResult enable_cap(const Call& c)
+{
+    TRY(c.file.vm->enable_cap(TRY(get_user<kvm_enable_cap>(c.arg))));
+    return 0;
+}
+
+IoctlResult ioeventfd(const Call& c)
+{
+    TRY(c.file.vm->ioeventfds.ioctl(TRY(get_user<kvm_ioeventfd>(c.arg))));
+    return 0;
+}
+
+// Unrestricted guests need neither a TSS nor an identity map; the addresses are accepted, as VMMs insist.
+IoctlResult set_tss_addr(const Call& c)
+{
+    return c.arg > 0xffffffff - 3 * kPageSize ? IoctlResult(fail(Errno{EINVAL})) : IoctlResult(0);
+}
+
+IoctlResult set_identity_map_addr(const Call& c)
+{
+    TRY(get_user<u64>(c.arg));
+    if (!c.file.vm->vcpus().empty())
+        return fail(Errno{EINVAL});
+    return 0;
+}
+
+IoctlResult set_boot_cpu_id(const Call& c)
+{
+    const std::lock_guard guard(c.file.vm->lock);
+    if (!c.file.vm->vcpus().empty())
+        return fail(Errno{EBUSY});
+    c.file.vm->bsp_vcpu_id = static_cast<u32>(c.arg);
+    return 0;
+}
+
+IoctlResult set_tsc_khz(const Call& c)
+{
+    const std::lock_guard guard(c.file.vm->lock);
+    if (c.arg == 0 || c.arg > 10'000'000 || !c.file.vm->vcpus().empty())
+        return fail(Errno{EINVAL});
+    if (!c.file.vm->is_td() && c.arg != c.kvm.tsc_khz()) // DEVIATION: plain VMs run at the host's frequency
+        return fail(Errno{EINVAL});
+    c.file.vm->default_tsc_khz = static_cast<u32>(c.arg);
+    return 0;
+}
+
+IoctlResult get_tsc_khz(const Call& c) { return c.file.vm->default_tsc_khz; }
+
+// Fixed interrupts in physical mode: the destination in address bits 19:12, with 32-bit ids also 63:40.
+IoctlResult signal_msi(const Call& c)
+{
+    const auto msi = TRY(get_user<kvm_msi>(c.arg));
+    if (!c.file.vm->irqchip_split)
+        return fail(Errno{ENXIO});
+    if (msi.flags != 0)
+        return fail(Errno{EINVAL});
+    u32 destination = msi.address_lo >> 12 & 0xff;
+    if (c.file.vm->x2apic_format & 1)
+        destination |= msi.address_hi & 0xffffff00;
+    long delivered = 0;
+    for (const auto& vcpu : c.file.vm->vcpus()) {
+        const bool hit = destination == vcpu->id || (destination == 0xff && !(c.file.vm->x2apic_format & 2));
+        if (!hit || !vcpu->lapic.software_enabled())
+            continue;
+        c.file.vm->ops.deliver_interrupt(*vcpu, static_cast<u8>(msi.data));
+        delivered = 1;
+    }
+    return delivered;
+}
+
+IoctlResult vm_memory_encrypt_op(const Call& c)
+{
+    if (!c.file.vm->is_td())
+        return fail(Errno{ENOTTY});
+    return tdx_vm_ioctl(c);
+}
+
+// clang-format off
+constexpr IoctlRow kVmIoctls[] = {
+    {KVM_CHECK_EXTENSION,         vm_check_extension},
+    {KVM_CREATE_VCPU,             create_vcpu},
+    {KVM_SET_TSS_ADDR,            set_tss_addr},
+    {KVM_SET_BOOT_CPU_ID,         set_boot_cpu_id},
+    {KVM_SET_TSC_KHZ,             set_tsc_khz},
+    {KVM_GET_TSC_KHZ,             get_tsc_khz},
+    {KVM_SET_IDENTITY_MAP_ADDR,   set_identity_map_addr},
+    {KVM_SET_USER_MEMORY_REGION,  set_user_memory_region},
+    {KVM_SIGNAL_MSI,              signal_msi},
+    {KVM_SET_MEMORY_ATTRIBUTES,   set_memory_attributes},
+    {KVM_IOEVENTFD,               ioeventfd},
+    {KVM_ENABLE_CAP,              enable_cap},
+    {KVM_SET_USER_MEMORY_REGION2, set_user_memory_region2},
+    {KVM_MEMORY_ENCRYPT_OP,       vm_memory_encrypt_op},
+    {KVM_CREATE_GUEST_MEMFD,      create_guest_memfd},
+};
+// clang-format on
+static_assert(sorted(kVmIoctls));
+
+} // namespace
+
+IoctlResult system_ioctl(const Call& call)
+{
+    const IoctlRow* row = base::find_row(kSystemIoctls, &IoctlRow::request, static_cast<u32>(call.request));
+    return row ? row->run(call) : IoctlResult(fail(Errno{EINVAL}));
+}
+
+IoctlResult vm_ioctl(const Call& call)
+{
+    if (call.file.vm->dead())
+        return fail(Errno{EIO});
+    const IoctlRow* row = base::find_row(kVmIoctls, &IoctlRow::request, static_cast<u32>(call.request));
+    return row ? row->run(call) : IoctlResult(fail(Errno{ENOTTY}));
+}
+
+namespace {
+
+IoctlResult td_capabilities(const Call& c, const kvm_tdx_cmd& cmd)
+{
+    if (cmd.flags)
+        return fail(Errno{EINVAL});
+    const u32 room = TRY(get_user<u32>(cmd.data + offsetof(kvm_tdx_capabilities, cpuid)));
+    const auto caps = TRY(kvm::tdx_get_capabilities(*c.file.vm));
+    if (room < caps.cpuid.size())
+        return fail(Errno{E2BIG});
+    kvm_tdx_capabilities out{};
+    out.supported_attrs = caps.supported_attrs;
+    out.supported_xfam = caps.supported_xfam;
+    out.user_tdvmcallinfo_1_r11 = caps.user_tdvmcallinfo_1_r11;
+    out.cpuid.nent = static_cast<u32>(caps.cpuid.size());
+    TRY(put_user(cmd.data, out));
+    TRY(copy_to_user(cmd.data + sizeof out, caps.cpuid.data(), caps.cpuid.size() * sizeof caps.cpuid[0]));
+    return 0;
+}
+
+IoctlResult td_init_vm(const Call& c, kvm_tdx_cmd& cmd)
+{
+    if (c.file.vm->tdx->state != kvm::TdState::UNINITIALIZED || cmd.flags)
+        return fail(Errno{EINVAL});
+    const auto params = TRY(get_user<kvm_tdx_init_vm>(cmd.data));
+    if (params.cpuid.nent > kMaxCpuidEntries)
+        return fail(Errno{E2BIG});
+    std::vector<kvm_cpuid_entry2> cpuid(params.cpuid.nent);
+    TRY(copy_from_user(cpuid.data(), cmd.data + sizeof params, cpuid.size() * sizeof(kvm_cpuid_entry2)));
+    TRY(kvm::tdx_init_vm(*c.file.vm, params, cpuid, cmd.hw_error));
+    return 0;
+}
+
+IoctlResult td_vm_command(const Call& c, kvm_tdx_cmd& cmd)
+{
+    switch (cmd.id) {
+    case KVM_TDX_CAPABILITIES:
+        return td_capabilities(c, cmd);
+    case KVM_TDX_INIT_VM:
+        return td_init_vm(c, cmd);
+    default:
+        TRY(kvm::tdx_finalize_vm(*c.file.vm, cmd.hw_error));
+        return 0;
+    }
+}
+
+} // namespace
+
+IoctlResult tdx_vm_ioctl(const Call& c)
+{
+    auto cmd = TRY(get_user<kvm_tdx_cmd>(c.arg));
+    if (cmd.hw_error)
+        return fail(Errno{EINVAL});
+    if (cmd.id != KVM_TDX_CAPABILITIES && cmd.id != KVM_TDX_INIT_VM && cmd.id != KVM_TDX_FINALIZE_VM)
+        return fail(Errno{EINVAL});
+    const std::lock_guard guard(c.file.vm->lock);
+    const IoctlResult result = td_vm_command(c, cmd);
+    TRY(put_user(c.arg, cmd)); // success or not, so that hw_error is seen
+    return result;
+}
+
+} // namespace seamless::uapi
