@@ -6,6 +6,9 @@
 
 namespace seamless::tdx {
 
+Td::Td(Hpa page) : tdr(page) {}
+Td::~Td() = default;
+
 const cpu::CpuidResult* Td::find_cpuid(u32 leaf, u32 subleaf) const
 {
     for (const VirtualCpuid& row : cpuid)

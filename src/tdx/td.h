@@ -34,7 +34,8 @@ struct VirtualCpuid {
 };
 
 struct Td {
-    explicit Td(Hpa page) : tdr(page) {}
+    explicit Td(Hpa page);
+    ~Td();
 
     // TDR: guarded by the lock of its PAMT entry.
     const Hpa tdr;

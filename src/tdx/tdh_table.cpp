@@ -36,7 +36,7 @@ constexpr TdhRow kRows[] = {
     {.number = n(TdhLeaf::MNG_RD),              .name = "TDH.MNG.RD",              .run = tdh_mng_rd, .max_version = 1, .td = TdAt::rcx, .tdr = S, .states = kRead, .r8_output = true},
     {.number = n(TdhLeaf::MR_EXTEND),           .name = "TDH.MR.EXTEND",           .run = tdh_mr_extend, .td = TdAt::rdx, .tdr = S, .states = kInit},
     {.number = n(TdhLeaf::MR_FINALIZE),         .name = "TDH.MR.FINALIZE",         .run = tdh_mr_finalize, .td = TdAt::rcx, .tdr = X, .states = kInit, .op_state = X},
-    {.number = n(TdhLeaf::VP_FLUSH),            .name = "TDH.VP.FLUSH",            .run = tdh_vp_flush, .td = TdAt::owner_of_rcx, .tdr = S, .tdvpr = X, .states = kAnyOpState},
+    {.number = n(TdhLeaf::VP_FLUSH),            .name = "TDH.VP.FLUSH",            .run = tdh_vp_flush, .td = TdAt::owner_of_rcx, .tdr = S, .tdvpr = X},
     {.number = n(TdhLeaf::MNG_VPFLUSHDONE),     .name = "TDH.MNG.VPFLUSHDONE",     .run = tdh_mng_vpflushdone, .td = TdAt::rcx, .tdr = X},
     {.number = n(TdhLeaf::MNG_KEY_FREEID),      .name = "TDH.MNG.KEY.FREEID",      .run = tdh_mng_key_freeid, .td = TdAt::rcx, .tdr = X},
     {.number = n(TdhLeaf::MNG_INIT),            .name = "TDH.MNG.INIT",            .run = tdh_mng_init, .td = TdAt::rcx, .tdr = X},
