@@ -44,7 +44,7 @@ class Reencoder {
     [[nodiscard]] bool has_modrm() const { return insn_.has(ZYDIS_ATTRIB_HAS_MODRM); }
 
     // Takes over the legacy prefixes that still mean something; returns the offset behind them. Remembers
-    // REX.
+    // REX, which counts only directly before the opcode.
     unsigned prefixes()
     {
         unsigned i = 0;
@@ -55,6 +55,7 @@ class Reencoder {
             case 0xf0:
             case 0xf2:
             case 0xf3:
+                rex_ = 0;
                 put(byte);
                 continue;
             case 0x26: // segment overrides and the address size went into the address
@@ -64,15 +65,14 @@ class Reencoder {
             case 0x64:
             case 0x65:
             case 0x67:
+                rex_ = 0;
                 continue;
             default:
                 break;
             }
-            break;
-        }
-        if (insn_.z.machine_mode == ZYDIS_MACHINE_MODE_LONG_64 && (insn_.bytes[i] & 0xf0) == 0x40) {
-            rex_ = insn_.bytes[i];
-            ++i;
+            if (insn_.z.machine_mode != ZYDIS_MACHINE_MODE_LONG_64 || (byte & 0xf0) != 0x40)
+                break;
+            rex_ = byte;
         }
         const auto& raw = insn_.z.raw;
         tail_ = has_modrm()       ? raw.modrm.offset + 1u + (raw.sib.offset ? 1u : 0u) + raw.disp.size / 8u

@@ -55,6 +55,15 @@ TEST_P(Core, LoadsAndStoresMemory)
     EXPECT_EQ(machine.get<u64>(GuestMachine::kData + 16), 3u);
 }
 
+TEST_P(Core, IgnoresRexBeforeAnotherPrefix)
+{
+    machine.put<u64>(GuestMachine::kData, 0x1122334455667788);
+    machine.gpr(Gpr::rdi) = GuestMachine::kData;
+    machine.gpr(Gpr::rax) = ~u64{0};
+    EXPECT_EQ(machine.run({0x48, 0x66, 0x8b, 0x07}), ExitReason::VMCALL); // rex.w; 66; mov ax, [rdi]
+    EXPECT_EQ(machine.gpr(Gpr::rax), 0xffffffffffff7788u);
+}
+
 TEST_P(Core, CrossesPages)
 {
     machine.put<u64>(GuestMachine::kData + 0xffc, 0x0102030405060708);
