@@ -175,6 +175,8 @@ struct Td {
         host.lp().then([=](cpu::Vmcs& v, cpu::GuestContext& c) {
             v.exit_reason = static_cast<u32>(spec::ExitReason::TDCALL);
             v.exit_instruction_len = 4;
+            v.efer |= spec::efer::LMA; // TDCALL is for 64-bit mode
+            v.seg[static_cast<unsigned>(spec::Seg::cs)].ar |= spec::segment_ar::L;
             c[spec::Gpr::rax] = 0;
             c[spec::Gpr::rcx] = spec::tdvmcall_mask::kLinux;
             c[spec::Gpr::r10] = 0;
