@@ -3,7 +3,6 @@
 #include <cstring>
 
 #include "base/table.h"
-#include "cpu/cpuid.h"
 #include "kvm/backend_tdx/tdx.h"
 #include "kvm/backend_vmx/vmx.h"
 #include "kvm/mmu/mmu.h"
@@ -241,7 +240,7 @@ IoctlResult set_xsave(const Call& c)
     std::memcpy(header, reinterpret_cast<const u8*>(state.region) + kXstateBv, sizeof header);
     u32 mxcsr;
     std::memcpy(&mxcsr, reinterpret_cast<const u8*>(state.region) + kXsaveMxcsr, sizeof mxcsr);
-    if ((header[0] & ~cpu::supported_xcr0()) || header[1] || header[2] || mxcsr & ~0xffffu)
+    if ((header[0] & ~kvm::kvm_supported_xcr0()) || header[1] || header[2] || mxcsr & ~0xffffu)
         return fail(Errno{EINVAL});
     std::memcpy(vcpu_of(c).vmx->context.xsave.bytes, state.region, sizeof state);
     return 0;
@@ -263,7 +262,7 @@ IoctlResult set_xcrs(const Call& c)
     for (u32 i = 0; i < xcrs.nr_xcrs; ++i) {
         if (xcrs.xcrs[i].xcr != 0)
             continue;
-        if (!(xcrs.xcrs[i].value & 1) || (xcrs.xcrs[i].value & ~cpu::supported_xcr0()))
+        if (!(xcrs.xcrs[i].value & 1) || (xcrs.xcrs[i].value & ~kvm::kvm_supported_xcr0()))
             return fail(Errno{EINVAL});
         vcpu_of(c).vmx->context.xcr0 = xcrs.xcrs[i].value;
     }

@@ -2,6 +2,8 @@
 // KVM_GET/SET_REGS and SREGS of plain VMs. KVM API: "KVM_SET_SREGS".
 #include "kvm/backend_vmx/vmx.h"
 
+#include "cpu/cpuid.h"
+
 namespace seamless::kvm {
 
 using namespace spec;
@@ -69,6 +71,8 @@ bool is_valid_sregs(const kvm_sregs2& s)
 }
 
 } // namespace
+
+u64 kvm_supported_xcr0() { return cpu::supported_xcr0(); }
 
 void vmx_get_regs(Vcpu& vcpu, kvm_regs& r)
 {

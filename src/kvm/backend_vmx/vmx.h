@@ -49,6 +49,8 @@ void vmx_get_regs(Vcpu& vcpu, spec::kvm::kvm_regs& regs);
 void vmx_set_regs(Vcpu& vcpu, const spec::kvm::kvm_regs& regs);
 void vmx_get_sregs2(Vcpu& vcpu, spec::kvm::kvm_sregs2& sregs);
 [[nodiscard]] Result<void, Errno> vmx_set_sregs2(Vcpu& vcpu, const spec::kvm::kvm_sregs2& sregs);
+// XCR0 bits that a guest may have.
+[[nodiscard]] u64 kvm_supported_xcr0();
 // Guest CR0 and CR4 with the bits that KVM owns hidden or forced.
 [[nodiscard]] u64 vmx_cr0(const VcpuVmx& vmx);
 [[nodiscard]] u64 vmx_cr4(const VcpuVmx& vmx);
