@@ -2,6 +2,7 @@
 // The run loop of a logical processor: blocks, instructions in C++, exceptions, requests from outside.
 #include "cpu/core.h"
 
+#include <algorithm>
 #include <ctime>
 
 #include "cpu/package.h"
@@ -14,17 +15,24 @@ using spec::Vector;
 
 LpFactory make_processor(EngineMode mode)
 {
-    return [mode](Package& package, unsigned id) { return std::make_unique<Core>(package, id, mode); };
+    return [mode, coherence = std::shared_ptr<Coherence>()](Package& package, unsigned id) mutable {
+        if (id == 0) // the first of a package
+            coherence = std::make_shared<Coherence>();
+        return std::make_unique<Core>(package, id, mode, coherence);
+    };
 }
 
-Core::Core(Package& package, unsigned id, EngineMode mode)
+Core::Core(Package& package, unsigned id, EngineMode mode, std::shared_ptr<Coherence> coherence)
     : LogicalProcessor(package, id),
       mode_(mode),
       frame_storage_(std::make_unique<Frame>()),
       frame_(*frame_storage_),
-      mmu_(frame_.state, record_, *this, frame_.tlb)
+      mmu_(frame_.state, record_, *this, frame_.tlb),
+      coherence_(std::move(coherence))
 {
     frame_.core = this;
+    coherence_->cores.resize(std::max<std::size_t>(coherence_->cores.size(), id + 1u));
+    coherence_->cores[id] = this;
 }
 
 Core::~Core() = default;
@@ -32,10 +40,11 @@ Core::~Core() = default;
 bool Core::ensure_engine()
 {
     if (!engine_) {
-        auto engine = Engine::create(mode_, frame_, mmu_, record_);
+        auto engine = Engine::create(mode_, frame_, mmu_, record_, *this);
         if (!engine)
             return false;
         engine_ = std::move(engine).value();
+        started_.store(true);
     }
     return true;
 }
@@ -94,16 +103,18 @@ void Core::invvpid(u16 vpid)
         mmu_.flush();
 }
 
+void Core::code_may_have_changed() { mmu_.flush_fetches(); }
+
 void Core::send_interrupt(u8 vector)
 {
     interrupt_vector_.store(vector, std::memory_order_relaxed);
     interrupt_pending_.store(true, std::memory_order_release);
-    __atomic_store_n(&frame_.request, 1u, __ATOMIC_RELEASE);
+    __atomic_store_n(&frame_.request, kRequest, __ATOMIC_RELEASE);
 }
 
 bool Core::acknowledge_interrupts()
 {
-    __atomic_store_n(&frame_.request, 0u, __ATOMIC_RELAXED);
+    __atomic_store_n(&frame_.request, u64{0}, __ATOMIC_RELAXED);
     return interrupt_pending_.exchange(false, std::memory_order_acq_rel);
 }
 
@@ -115,9 +126,12 @@ void Core::vm_enter(Vmcs& vmcs, GuestContext& context)
         vmcs.exit_qualification = 0;
         return;
     }
+    in_guest_.store(true); // before the look at what was posted: from now on others wait for this processor
+    do_maintenance();
     engine_->enter(context.xsave);
     run();
     engine_->leave();
+    in_guest_.store(false);
     ++vm_exits_;
     save_guest(vmcs, context);
     store_exit(vmcs);
@@ -146,8 +160,11 @@ bool Core::service_requests()
 {
     if (__atomic_load_n(&frame_.request, __ATOMIC_ACQUIRE) == 0) [[likely]]
         return true;
-    if (!interrupt_pending_.load(std::memory_order_acquire))
+    __atomic_store_n(&frame_.request, u64{0}, __ATOMIC_SEQ_CST);
+    do_maintenance();
+    if (!interrupt_pending_.load())
         return true;
+    __atomic_store_n(&frame_.request, kRequest, __ATOMIC_RELAXED); // until the host acknowledges
     (void)exit(ExitReason::EXTERNAL_INTERRUPT);
     return false;
 }

@@ -5,6 +5,8 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
+#include <vector>
 
 #include "cpu/fault.h"
 #include "cpu/logical_processor.h"
@@ -23,15 +25,28 @@ struct Event {
     u32 instruction_length = 0; // software events: what RIP advances by
 };
 
-class Core final : public LogicalProcessor, private EptFaultPort {
+// What one processor asks another to do about a host page.
+enum class Maintenance : u8 { revoke_write, drop_code };
+
+class Core;
+
+// What the processors of a package share: where code is, and each other. (The package may know them by
+// wrappers.)
+struct Coherence {
+    CodePages code_pages;
+    std::vector<Core*> cores; // by id
+};
+
+class Core final : public LogicalProcessor, private MmuPort, private EnginePort {
   public:
-    Core(Package& package, unsigned id, EngineMode mode);
+    Core(Package& package, unsigned id, EngineMode mode, std::shared_ptr<Coherence> coherence);
     ~Core() override;
 
     void vm_enter(Vmcs& vmcs, GuestContext& context) override;
     void invept_single(u64 eptp) override;
     void invept_all() override;
     void invvpid(u16 vpid) override;
+    void code_may_have_changed() override;
     void send_interrupt(u8 vector) override;
     bool acknowledge_interrupts() override;
     [[nodiscard]] Counters counters() const override;
@@ -80,6 +95,15 @@ class Core final : public LogicalProcessor, private EptFaultPort {
     void store_exit(Vmcs& vmcs);
     // vmx/ept_fault.cpp
     Fault ept_fault(const paging::EptWalk& walk, Gpa gpa, Gva gla, Access access, bool translated) override;
+    // coherence.cpp: code that changes, and who must know.
+    void page_written(u64 host_page) override;
+    void page_fetched(u64 host_page) override;
+    void protect_code(u64 host_page) override;
+    u64 post_maintenance(u64 host_page, Maintenance kind); // the ticket
+
+    void do_maintenance();
+    [[nodiscard]] bool maintained(u64 ticket) const;
+
     [[nodiscard]] bool virtualization_exception(u64 qualification, Gva gla, Gpa gpa);
 
     void run();
@@ -103,6 +127,17 @@ class Core final : public LogicalProcessor, private EptFaultPort {
     Vmcs* vmcs_ = nullptr;
     bool delivering_ = false; // an event is on its way through the IDT
     Event current_event_;     // which one
+    std::shared_ptr<Coherence> coherence_;
+    struct Posted {
+        u64 host_page;
+        Maintenance kind;
+    };
+    std::mutex maintenance_mutex_;
+    std::vector<Posted> maintenance_;         // what others want this processor to do
+    std::atomic<u64> maintenance_posted_ = 0; // tickets given out
+    std::atomic<u64> maintenance_done_ = 0;   // tickets served
+    std::atomic<bool> started_ = false;       // the engine is there
+    std::atomic<bool> in_guest_ = false;
     std::atomic<bool> interrupt_pending_ = false;
     std::atomic<u8> interrupt_vector_ = 0;
     u64 vm_exits_ = 0;

@@ -39,12 +39,25 @@ void Mmu::flush()
 {
     for (paging::Tlb& tlb : tlbs_)
         tlb.flush();
+    flush_fetches();
+}
+
+void Mmu::flush_fetches()
+{
+    ++generation_;
     for (auto& set : fetch_)
         std::fill(std::begin(set), std::end(set), FetchEntry{});
 }
 
+void Mmu::revoke_write(u64 host_page)
+{
+    for (paging::Tlb& tlb : tlbs_)
+        tlb.revoke_write(host_page);
+}
+
 void Mmu::flush(Gva gva)
 {
+    ++generation_;
     for (paging::Tlb& tlb : tlbs_)
         tlb.flush(gva);
     const u64 page = gva.value() >> kPageShift;
@@ -97,7 +110,10 @@ Result<Hpa, Fault> Mmu::walk(Gva gva, Access access, bool user, bool allow_user,
     if (access == Access::fetch) {
         FetchEntry& entry = fetch_[user][(gva.value() >> kPageShift) % kFetchEntries];
         entry = {.tag = gva.page().value(), .host = host_page};
+        port_.page_fetched(host_page);
     } else if (access == Access::write || (ept.permissions & spec::ept::R)) {
+        if (access == Access::write)
+            port_.page_written(host_page);
         tlbs_[static_cast<unsigned>(set)].fill(gva, host_page, access == Access::write);
     }
     return Hpa(host_page + gva.page_offset());

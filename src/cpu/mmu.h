@@ -24,19 +24,23 @@ enum class Purpose : u8 { data, stack, implicit };
 enum class TlbSet : u8 { user, supervisor, supervisor_ac };
 inline constexpr unsigned kTlbSets = 3;
 
-// Turns a failed EPT walk into #VE or a VM exit (vmx/ept_fault.cpp); implemented by the processor.
-class EptFaultPort {
+// What the MMU asks of the processor it belongs to.
+class MmuPort {
   public:
+    // Turns a failed EPT walk into #VE or a VM exit (vmx/ept_fault.cpp).
     virtual Fault ept_fault(const paging::EptWalk& walk, Gpa gpa, Gva gla, Access access,
                             bool translated) = 0;
+    // A host page is about to be writable through a TLB, or has just become executable through one.
+    virtual void page_written(u64 host_page) = 0;
+    virtual void page_fetched(u64 host_page) = 0;
 
   protected:
-    ~EptFaultPort() = default;
+    ~MmuPort() = default;
 };
 
 class Mmu {
   public:
-    Mmu(CpuState& state, FaultRecord& record, EptFaultPort& port, std::span<paging::Tlb, kTlbSets> tlbs)
+    Mmu(CpuState& state, FaultRecord& record, MmuPort& port, std::span<paging::Tlb, kTlbSets> tlbs)
         : state_(state), record_(record), port_(port), tlbs_(tlbs)
     {}
 
@@ -47,6 +51,11 @@ class Mmu {
 
     void flush();
     void flush(Gva gva);
+    void flush_fetches();
+    // Withdraws the right to write to a host page without anybody noticing.
+    void revoke_write(u64 host_page);
+    // Changes whenever a translation may have gone: what depends on linear addresses must be found again.
+    [[nodiscard]] u64 generation() const { return generation_; }
 
     // Where one byte at `gva` is. The access has been checked and accessed/dirty flags are set.
     [[nodiscard]] Result<Hpa, Fault> translate(Gva gva, Access access, Purpose purpose = Purpose::data);
@@ -96,9 +105,10 @@ class Mmu {
     };
     static constexpr unsigned kFetchEntries = 64;
 
+    u64 generation_ = 0;
     CpuState& state_;
     FaultRecord& record_;
-    EptFaultPort& port_;
+    MmuPort& port_;
     std::span<paging::Tlb, kTlbSets> tlbs_;
     paging::EptRoot ept_;
     paging::GuestPaging paging_;

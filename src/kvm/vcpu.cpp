@@ -168,6 +168,8 @@ Handled Vcpu::vcpu_enter_guest(cpu::LogicalProcessor& lp)
 Handled Vcpu::run_loaded()
 {
     return with_processor([this](cpu::LogicalProcessor& lp) -> Handled {
+        if (vmx) // user space can write what a plain VM executes, and has had the time
+            lp.code_may_have_changed();
         for (;;) {
             const Handled r = vcpu_enter_guest(lp);
             if (!r || r.value() <= 0)

@@ -15,18 +15,22 @@ struct alignas(32) TlbEntry {
     u64 read_tag;
     u64 write_tag; // valid only while the page may be written without anybody being told
     u64 addend;    // host address of the page
-    u64 reserved;
+    u64 delta;     // host address minus linear address
 };
 
 class Tlb {
   public:
-    static constexpr unsigned kIndexBits = 8;
+    static constexpr unsigned kIndexBits = 9;
     static constexpr unsigned kEntries = 1u << kIndexBits;
 
     Tlb() { flush_all(); }
 
-    // No address whose index is `i` hits this tag.
-    [[nodiscard]] static constexpr u64 invalid_tag(unsigned i) { return -(u64{i ^ 1} << kPageShift); }
+    // No address whose index is `i` hits this tag, nor comes within a page of it: a lookup may add the
+    // access's size.
+    [[nodiscard]] static constexpr u64 invalid_tag(unsigned i)
+    {
+        return -(u64{i ^ kEntries / 2} << kPageShift);
+    }
     [[nodiscard]] static constexpr unsigned index(Gva gva)
     {
         return (gva.value() >> kPageShift) & (kEntries - 1);
@@ -51,6 +55,7 @@ class Tlb {
             entry.write_tag = write ? tag : invalid_tag(i);
         entry.read_tag = tag;
         entry.addend = host_page;
+        entry.delta = host_page - gva.page().value();
     }
 
     void flush(Gva gva) { clear(index(gva)); }

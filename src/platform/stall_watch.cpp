@@ -54,6 +54,7 @@ class StallWatch::Watched : public cpu::LogicalProcessor {
     void invept_single(u64 eptp) override { inner_->invept_single(eptp); }
     void invept_all() override { inner_->invept_all(); }
     void invvpid(u16 vpid) override { inner_->invvpid(vpid); }
+    void code_may_have_changed() override { inner_->code_may_have_changed(); }
     void send_interrupt(u8 vector) override { inner_->send_interrupt(vector); }
     bool acknowledge_interrupts() override { return inner_->acknowledge_interrupts(); }
     [[nodiscard]] Counters counters() const override { return inner_->counters(); }

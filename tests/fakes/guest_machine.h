@@ -120,7 +120,11 @@ class GuestMachine {
     {
         std::memcpy(at(gpa), &value, sizeof value);
     }
-    void code(u64 gpa, std::span<const u8> bytes) { std::ranges::copy(bytes, at(gpa)); }
+    void code(u64 gpa, std::span<const u8> bytes)
+    {
+        std::ranges::copy(bytes, at(gpa));
+        lp.code_may_have_changed();
+    }
 
     // Runs `bytes`, then VMCALL, from kCode.
     spec::ExitReason run(std::span<const u8> bytes)

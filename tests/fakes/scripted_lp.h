@@ -64,6 +64,7 @@ class ScriptedLp : public cpu::LogicalProcessor {
     void invept_single(u64 eptp) override { invept.push_back(eptp); }
     void invept_all() override { ++invept_alls; }
     void invvpid(u16 vpid) override { invvpids.push_back(vpid); }
+    void code_may_have_changed() override {}
     void send_interrupt(u8 vector) override
     {
         const std::lock_guard lock(mutex_);

@@ -90,15 +90,40 @@ Result<Flow, Fault> loop(Core& core, const Instruction& insn)
     return taken ? branch(core, insn) : Flow::next;
 }
 
+namespace {
+
+// The frame pointers of the enclosing procedures, and the new one. SDM: "ENTER".
+Result<void, Fault> push_frames(Core& core, u64 levels, u64 frame, unsigned size)
+{
+    CpuState& s = core.state();
+    u64 rbp = s.reg(Gpr::rbp);
+    for (u64 i = 1; i < levels; ++i) {
+        rbp = truncate(rbp - size, s.code64() ? 8 : 4);
+        const Gva at = linear_address(s, Seg::ss, rbp);
+        TRY(push(core, TRY(core.mmu().load_n(at, size, Purpose::stack)), size));
+    }
+    return push(core, frame, size);
+}
+
+} // namespace
+
 Result<Flow, Fault> enter(Core& core, const Instruction& insn)
 {
     CpuState& s = core.state();
-    if ((insn.operands[1].imm.value.u & 31) != 0)
-        return fail(core.ud()); // nested procedures: no compiler emits them
-    const unsigned size = s.code64() ? 8 : insn.z.operand_width / 8u;
+    const u64 levels = insn.operands[1].imm.value.u & 31;
+    const unsigned size = insn.z.operand_width == 16 ? 2 : s.code64() ? 8 : 4;
     const u64 allocate = insn.operands[0].imm.value.u & 0xffff;
+    const u64 rsp = s.reg(Gpr::rsp);
     TRY(push(core, s.reg(Gpr::rbp), size));
-    s.reg(Gpr::rbp) = s.reg(Gpr::rsp);
+    const u64 frame = s.reg(Gpr::rsp);
+    if (levels != 0) {
+        const Result<void, Fault> pushed = push_frames(core, levels, frame, size);
+        if (!pushed) {
+            s.reg(Gpr::rsp) = rsp;
+            return fail(pushed.error());
+        }
+    }
+    s.reg(Gpr::rbp) = size == 2 ? with_field(s.reg(Gpr::rbp), 15, 0, frame) : frame;
     release(core, -allocate);
     return Flow::next;
 }

@@ -3,6 +3,7 @@
 // with the registers showing how far it got. SDM: "REP/REPE/REPZ/REPNE/REPNZ".
 #include <algorithm>
 #include <cstring>
+#include <span>
 
 #include "cpu/system/operand.h"
 #include "cpu/system/system.h"
@@ -267,33 +268,63 @@ Result<Flow, Fault> xlat(Core& core, const Instruction& insn)
     return Flow::next;
 }
 
+namespace {
+
+constexpr unsigned kFsw = 2, kFtw = 4, kSt = 32, kXmm = 160, kXstateBv = 512;
+
+// What an MMX instruction does to x87 state: all registers valid, TOP 0. The image holds them from TOP on.
+// SDM: "Effect of MMX Instructions on x87 Floating-Point Tag Word".
+void enter_mmx(u8* image)
+{
+    const unsigned top = field(image[kFsw + 1], 5, 3);
+    std::rotate(image + kSt, image + kSt + 16 * ((8 - top) & 7), image + kSt + 128);
+    image[kFsw + 1] &= 0xc7;
+    image[kFtw] = 0xff;
+    image[kXstateBv] |= 1;
+}
+
+Result<void, Fault> check_maskmov(Core& core, bool mmx)
+{
+    const CpuState& s = core.state();
+    if (s.cr0 & spec::cr0::EM || (!mmx && !(s.cr4 & spec::cr4::OSFXSR)))
+        return fail(core.ud());
+    if (s.cr0 & spec::cr0::TS)
+        return fail(core.exception(spec::Vector::NM));
+    if (mmx && (core.xsave().bytes[kFsw] & 0x80))
+        return fail(core.exception(spec::Vector::MF));
+    return {};
+}
+
+// The two register operands, data and mask.
+bool maskmov_registers(Core& core, const Instruction& insn, bool mmx, std::span<u8> data, std::span<u8> mask)
+{
+    const u8* image = core.xsave().bytes;
+    const unsigned top = mmx ? field(image[kFsw + 1], 5, 3) : 0;
+    unsigned found = 0;
+    for (const ZydisDecodedOperand& operand : insn.all_operands()) {
+        if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER || found == 2 ||
+            operand.visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN)
+            continue;
+        const auto id = static_cast<unsigned>(ZydisRegisterGetId(operand.reg.value));
+        const u8* from = mmx ? image + kSt + 16 * ((id - top) & 7) : image + kXmm + 16 * id;
+        std::copy_n(from, data.size(), (found++ == 0 ? data : mask).begin());
+    }
+    return found == 2;
+}
+
+} // namespace
+
 // MASKMOVQ and MASKMOVDQU: only the selected bytes are written, and only they can fault.
 Result<Flow, Fault> maskmov(Core& core, const Instruction& insn)
 {
     CpuState& s = core.state();
     const bool mmx = insn.z.mnemonic == ZYDIS_MNEMONIC_MASKMOVQ;
     const unsigned size = mmx ? 8 : 16;
-    const auto reg_bytes =
-        [&](ZydisRegister r) { // in the XSAVE image: ST/MM at 32, XMM at 160, 16 bytes each
-            const auto id = static_cast<unsigned>(ZydisRegisterGetId(r));
-            return core.xsave().bytes + (mmx ? 32 : 160) + 16 * id;
-        };
-    if (s.cr0 & spec::cr0::EM || (!mmx && !(s.cr4 & spec::cr4::OSFXSR)))
-        return fail(core.ud());
-    if (s.cr0 & spec::cr0::TS)
-        return fail(core.exception(spec::Vector::NM));
+    TRY(check_maskmov(core, mmx));
     u8 data[16];
     u8 mask[16];
-    const ZydisDecodedOperand* regs[2] = {};
-    unsigned found = 0;
-    for (const ZydisDecodedOperand& operand : insn.all_operands())
-        if (operand.type == ZYDIS_OPERAND_TYPE_REGISTER && found < 2 &&
-            !(operand.visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN))
-            regs[found++] = &operand;
-    if (found < 2)
+    if (!maskmov_registers(core, insn, mmx, std::span(data).first(size), std::span(mask).first(size)))
         return fail(core.ud());
-    std::memcpy(data, reg_bytes(regs[0]->reg.value), size);
-    std::memcpy(mask, reg_bytes(regs[1]->reg.value), size);
     Seg seg = Seg::ds;
     for (const ZydisDecodedOperand& operand : insn.all_operands())
         if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY)
@@ -305,6 +336,8 @@ Result<Flow, Fault> maskmov(Core& core, const Instruction& insn)
     for (unsigned i = 0; i < size; ++i)
         if (mask[i] & 0x80)
             TRY(core.mmu().store<u8>(linear_address(s, seg, base + i), data[i]));
+    if (mmx)
+        enter_mmx(core.xsave().bytes);
     return Flow::next;
 }
 

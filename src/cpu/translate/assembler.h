@@ -22,6 +22,7 @@ class Assembler {
 
     [[nodiscard]] u32 offset() const { return static_cast<u32>(at_ - begin_); }
     [[nodiscard]] u64 address() const { return exec_base_ + offset(); }
+    [[nodiscard]] u64 address_of(u32 at) const { return exec_base_ + at; }
     [[nodiscard]] bool overflowed() const { return overflowed_; }
     void rewind(u32 offset) { at_ = begin_ + offset; }
 
@@ -165,6 +166,50 @@ class Assembler {
         if (low(base) == 4)
             byte(0x24);
         imm32(static_cast<u32>(disp));
+    }
+    // op reg, gs:[index * scale + disp], 64 bits wide.
+    void gs_scaled(u8 opcode, Host reg, Host index, u8 scale, i32 disp)
+    {
+        byte(0x65);
+        rex(true, reg, index, Host::rax);
+        byte(opcode);
+        byte(static_cast<u8>(0x04 | low(reg) << 3));
+        byte(static_cast<u8>(scale_bits(scale) << 6 | low(index) << 3 | 5));
+        imm32(static_cast<u32>(disp));
+    }
+    // jmp gs:[index * scale + disp]
+    void jmp_gs_scaled(Host index, u8 scale, i32 disp)
+    {
+        byte(0x65);
+        rex(false, Host::rax, index, Host::rax);
+        byte(0xff);
+        byte(0x24);
+        byte(static_cast<u8>(scale_bits(scale) << 6 | low(index) << 3 | 5));
+        imm32(static_cast<u32>(disp));
+    }
+    // pext to, from, gs:[disp] (BMI2)
+    void pext_gs(Host to, Host from, i32 disp)
+    {
+        byte(0x65);
+        byte(0xc4);
+        byte(static_cast<u8>((high(to) ? 0 : 0x80) | 0x40 | 0x20 | 2));
+        byte(static_cast<u8>(0x80 | (15 - static_cast<unsigned>(from)) << 3 | 2));
+        byte(0xf5);
+        byte(static_cast<u8>(0x04 | low(to) << 3));
+        byte(0x25);
+        imm32(static_cast<u32>(disp));
+    }
+    // A short forward jump taken if RCX is 0; land() makes it land here.
+    [[nodiscard]] u32 jrcxz_forward()
+    {
+        byte(0xe3);
+        byte(0);
+        return offset() - 1;
+    }
+    void land(u32 at)
+    {
+        if (!overflowed_)
+            begin_[at] = static_cast<u8>(offset() - (at + 1));
     }
     // op to, from: the opcode's `r, r/m` form.
     void rr(bool wide, u8 opcode, Host to, Host from)

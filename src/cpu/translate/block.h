@@ -33,6 +33,14 @@ struct ModeWord {
 struct GuestInsn {
     u16 offset = 0; // from the start of the block's page
     u8 length = 0;
+    u32 host = 0; // where its host code starts in the block
+};
+
+// A direct jump to another block of the same page: the displacement at `patch` leads to the way out of the
+// block until the target is known.
+struct LinkSite {
+    u32 patch = 0;  // offset of the rel32 in the block's host code
+    u16 target = 0; // offset in the page
 };
 
 // Host code [start, end) executes guest instruction `index` itself; a host fault there is the guest's.
@@ -52,9 +60,11 @@ struct Block {
     u32 host_size = 0;
     std::vector<GuestInsn> insns;
     std::vector<NativeRange> native;
+    std::vector<LinkSite> links;
     std::vector<u8> bytes;                       // the guest's bytes as translated
     std::unique_ptr<decode::Instruction> system; // the last instruction, where C++ executes it
     bool extended_state = false;
+    bool dropped = false; // its page was written: never to be entered again
 };
 
 } // namespace seamless::cpu

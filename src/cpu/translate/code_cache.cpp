@@ -40,10 +40,10 @@ Block& CodeCache::add(std::unique_ptr<Block> block)
 {
     used_ += align_up<u64>(block->host_size, 16);
     by_host_[reinterpret_cast<u64>(block->host)] = block.get();
+    by_page_[block->start.page().value()].push_back(block.get());
     const Key key{block->start.value(), block->key};
     std::unique_ptr<Block>& place = blocks_[key];
-    if (place)
-        removed_.push_back(std::move(place));
+    CHECK(!place);
     place = std::move(block);
     return *place;
 }
@@ -68,14 +68,22 @@ void CodeCache::remove(Block& block)
     const auto it = blocks_.find({block.start.value(), block.key});
     if (it == blocks_.end() || it->second.get() != &block)
         return;
+    std::erase(by_page_[block.start.page().value()], &block);
     removed_.push_back(std::move(it->second));
     blocks_.erase(it);
+}
+
+std::vector<Block*> CodeCache::blocks_of(u64 page) const
+{
+    const auto it = by_page_.find(page);
+    return it == by_page_.end() ? std::vector<Block*>() : it->second;
 }
 
 void CodeCache::drop_blocks()
 {
     blocks_.clear();
     by_host_.clear();
+    by_page_.clear();
     removed_.clear();
     used_ = reserved_;
 }

@@ -36,6 +36,12 @@ class CodeCache {
     [[nodiscard]] bool contains(u64 at) const { return at - reinterpret_cast<u64>(executable_) < size_; }
     void remove(Block& block);
     void drop_blocks();
+    // The blocks that have bytes in `page` (a host page).
+    [[nodiscard]] std::vector<Block*> blocks_of(u64 page) const;
+    // The writable view of host code at executable address `at`.
+    [[nodiscard]] u8* writable(u64 at) { return writable_ + (at - reinterpret_cast<u64>(executable_)); }
+    // Takes room for `bytes` of code that belongs to no block.
+    void take(u32 bytes) { used_ += align_up<u64>(bytes, 16); }
 
     static constexpr u64 kMinimum = 64 << 10;
 
@@ -63,6 +69,7 @@ class CodeCache {
     u64 reserved_ = 0;
     std::unordered_map<Key, std::unique_ptr<Block>, Hash> blocks_;
     std::map<u64, Block*> by_host_;
+    std::unordered_map<u64, std::vector<Block*>> by_page_;
     std::vector<std::unique_ptr<Block>> removed_; // may still be executing: freed with the next drop
 };
 

@@ -174,7 +174,7 @@ void Emitter::exit_to_temp(unsigned size)
     if (size == 4)
         a_.mov32(kScratch2, kScratch2);
     a_.store(FRAME(state) + static_cast<i32>(offsetof(CpuState, rip)), kScratch2);
-    exit_with(ExitCode::ended);
+    exit_to_rip_in_r15();
 }
 
 void Emitter::call(const Instruction& insn, u16 index, u16 offset, bool flags_live)

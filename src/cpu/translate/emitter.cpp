@@ -76,16 +76,80 @@ void Emitter::set_rip(i64 offset)
     a_.store(FRAME(state) + static_cast<i32>(offsetof(CpuState, rip)), kScratch2);
 }
 
-void Emitter::exit_with(ExitCode code, u8 detail)
+void Emitter::begin()
+{
+    constexpr u8 kNop5[] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
+    a_.bytes(kNop5);
+}
+
+// By CALL: the stub keeps where it came from, which tells the block.
+void Emitter::exit_with(ExitCode code, u32 detail)
 {
     a_.mov_imm(kScratch, static_cast<u64>(code) | u64{detail} << 8);
-    a_.jmp(stubs_.exit);
+    a_.call(stubs_.exit);
+}
+
+// Leaves through `requested` if somebody waits for this processor. Keeps the flags; uses r15.
+void Emitter::poll(const Emit& requested)
+{
+    a_.mov(kScratch2, Host::rcx);
+    a_.load(Host::rcx, FRAME(request));
+    const u32 none = a_.jrcxz_forward();
+    a_.mov(Host::rcx, kScratch2);
+    requested();
+    a_.land(none);
+    a_.mov(Host::rcx, kScratch2);
+}
+
+// A jump inside the page. Until it is linked it falls through to the way out. Loops are where requests are
+// noticed.
+void Emitter::link_edge(u16 target, bool backward)
+{
+    const u32 number = static_cast<u32>(block_.links.size());
+    if (backward)
+        poll([this, target] {
+            const u32 over = a_.jmp_forward();
+            pending_polls_.push_back({over, target});
+        });
+    const u32 site = a_.jmp_forward();
+    block_.links.push_back({.patch = site, .target = target});
+    a_.patch(site);
+    set_rip(target);
+    exit_with(ExitCode::link, number << 8);
 }
 
 void Emitter::exit_to(i64 offset)
 {
+    const bool same_page = offset >= 0 && offset < static_cast<i64>(kPageSize);
+    if (options_.links && same_page)
+        return link_edge(static_cast<u16>(offset), offset <= block_.insns.back().offset);
     set_rip(offset);
-    exit_with(ExitCode::ended);
+    exit_to_rip_in_r15();
+}
+
+// Goes on at state.rip, which r15 holds as well: through the jump cache if it knows the way and nobody waits.
+void Emitter::exit_to_rip_in_r15()
+{
+    if (!options_.jump_cache)
+        return exit_with(ExitCode::ended);
+    constexpr u8 kMovFrom = 0x8b;
+    const i32 entry = FRAME(jumps) + static_cast<i32>(mode_.tlb_set * sizeof(JumpCache));
+    const auto at = [entry](std::size_t member) { return entry + static_cast<i32>(member); };
+    a_.store(FRAME(spill) + 8, Host::rcx);
+    a_.pext_gs(kScratch, kScratch2, FRAME(jump_mask));
+    a_.lea_scaled(kScratch, kScratch, 8, 0);
+    a_.gs_scaled(kMovFrom, Host::rcx, kScratch, 4, at(offsetof(JumpCache::Entry, tag)));
+    a_.lea(Host::rcx, Host::rcx, kScratch2, 1, 0);
+    a_.load(kScratch2, FRAME(request));
+    a_.lea(Host::rcx, Host::rcx, kScratch2, 1, 0);
+    const u32 hit = a_.jrcxz_forward();
+    a_.load(Host::rcx, FRAME(spill) + 8);
+    exit_with(ExitCode::jump);
+    a_.land(hit);
+    a_.load(Host::rcx, FRAME(spill) + 8);
+    a_.gs_scaled(kMovFrom, kScratch2, kScratch, 4, at(offsetof(JumpCache::Entry, page_gva)));
+    a_.store(FRAME(page_gva), kScratch2);
+    a_.jmp_gs_scaled(kScratch, 4, at(offsetof(JumpCache::Entry, host)));
 }
 
 void Emitter::emit_system(u16 offset)
@@ -164,7 +228,11 @@ void Emitter::finish()
 {
     for (const Emit& emit : out_of_line_)
         emit();
-    out_of_line_.clear();
+    for (const auto& [from, target] : pending_polls_) {
+        a_.patch(from);
+        set_rip(target);
+        exit_with(ExitCode::ended);
+    }
 }
 
 } // namespace seamless::cpu

@@ -15,7 +15,9 @@
 namespace seamless::cpu {
 
 // How a block hands control back: Frame::exit_code bits 7:0. Bits 15:8 are the vector of `raise`.
-enum class ExitCode : u8 { ended, system, fault, raise };
+// `link`: like ended, and bits 31:16 are the number of the LinkSite that could lead on. `jump`: like ended,
+// at an address the jump cache may hold next time.
+enum class ExitCode : u8 { ended, system, fault, raise, link, jump };
 
 // What a lookup is told about the access, and the slow path with it.
 struct AccessInfo {
@@ -34,8 +36,12 @@ struct AccessInfo {
     }
 };
 
+// Each can be off: the tests compare on with off.
 struct EmitOptions {
     bool inline_tlb = false;
+    bool inline_flags_live = false; // also where the flags must be kept (BMI2)
+    bool links = false;             // blocks of one page jump to each other
+    bool jump_cache = false;        // indirect and cross-page jumps find their block inline
 };
 
 class Emitter {
@@ -48,6 +54,8 @@ class Emitter {
     // Emits `insn`, the `index`-th of the block, at `offset` from the block's page. `flags_live`: a lookup
     // before the instruction must keep the arithmetic flags. False if the block ends with it.
     [[nodiscard]] bool emit(const decode::Instruction& insn, u16 index, u16 offset, bool flags_live);
+    // The entry: room for the jump that replaces it when the block is dropped.
+    void begin();
     // Ends a block that did not end by itself: goes on at `offset`.
     void end_at(u16 offset) { exit_to(offset); }
     // Ends a block at an instruction that raises `vector` whenever it is reached.
@@ -64,12 +72,27 @@ class Emitter {
     [[nodiscard]] bool extended_fault(const decode::Instruction& insn, u16 index);
     void set_rip(i64 offset);
     void exit_to(i64 offset);
-    void exit_with(ExitCode code, u8 detail = 0);
+    void exit_to_rip_in_r15();
+    void exit_with(ExitCode code, u32 detail = 0);
+    void poll(const Emit& requested);
+    void link_edge(u16 target, bool backward);
 
     // address.cpp
     void address(const ZydisDecodedOperand& operand, i64 rsp_adjust = 0, bool with_segment = true);
     void lookup(const AccessInfo& info, bool flags_live, const Emit& op);
     void slow_path(const AccessInfo& info, const Emit& op);
+    void lookup_flags_dead(const AccessInfo& info, const Emit& op);
+    void lookup_flags_live(const AccessInfo& info, const Emit& op);
+    // An inline lookup that missed: where it jumps from, where a hit goes on, where the instruction is done,
+    // and what makes r14 the linear address again.
+    struct Miss {
+        u32 from = 0;
+        u32 hit = 0;
+        u32 after = 0;
+        Emit restore = {};
+    };
+    void later(const Miss& miss, const AccessInfo& info, const Emit& op);
+    [[nodiscard]] i32 tlb_field(std::size_t field) const;
     void add_segment_base(ZydisRegister segment);
 
     // native.cpp
@@ -100,11 +123,13 @@ class Emitter {
     Assembler& a_;
     const Stubs& stubs_;
     const ModeWord& mode_;
-    const EmitOptions& options_;
+    EmitOptions options_;
     Block& block_;
     bool extended_ensured_ = false;
     unsigned address_width_ = 64; // of the current instruction
     std::vector<Emit> out_of_line_;
+    std::vector<std::pair<u32, u16>>
+        pending_polls_; // jumps of polls that found a request, and where RIP then is
 };
 
 // Where guest general registers live (stubs.cpp says why).

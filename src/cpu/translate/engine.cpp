@@ -21,6 +21,7 @@ using spec::Vector;
 
 constexpr u64 kCacheBytes = 32 << 20;
 constexpr unsigned kMaxBlockInsns = 64;
+constexpr unsigned kFlagLookahead = 6;
 
 bool has_fsgsbase()
 {
@@ -89,24 +90,30 @@ FlagUse flag_use(const Instruction& insn)
 thread_local Engine* Engine::running_ = nullptr;
 
 Result<std::unique_ptr<Engine>, Message> Engine::create(EngineMode mode, Frame& frame, Mmu& mmu,
-                                                        FaultRecord& record)
+                                                        FaultRecord& record, EnginePort& port)
 {
     auto cache = TRY(CodeCache::create(kCacheBytes));
     install_signal_handlers();
-    return std::unique_ptr<Engine>(new Engine(mode, frame, mmu, record, std::move(cache)));
+    return std::unique_ptr<Engine>(new Engine(mode, frame, mmu, record, port, std::move(cache)));
 }
 
-Engine::Engine(EngineMode mode, Frame& frame, Mmu& mmu, FaultRecord& record, std::unique_ptr<CodeCache> cache)
+Engine::Engine(EngineMode mode, Frame& frame, Mmu& mmu, FaultRecord& record, EnginePort& port,
+               std::unique_ptr<CodeCache> cache)
     : mode_(mode),
       frame_(frame),
       mmu_(mmu),
       record_(record),
+      port_(port),
       cache_(std::move(cache)),
       max_insns_(mode == EngineMode::step ? 1 : kMaxBlockInsns)
 {
     stubs_ = emit_stubs(cache_->room(), cache_->room_address(), slow_access, commit_bounce);
     cache_->reserve(align_up<u32>(stubs_.size, 64));
-    options_.inline_tlb = mode == EngineMode::full;
+    const bool full = mode == EngineMode::full;
+    const bool bmi2 = native_cpuid(7, 0).ebx & bit(8);
+    options_ = {
+        .inline_tlb = full, .inline_flags_live = full && bmi2, .links = full, .jump_cache = full && bmi2};
+    frame_.jump_mask = JumpCache::kMask;
     frame_.ensure_extended = stubs_.load_extended;
 }
 
@@ -129,8 +136,6 @@ void Engine::leave()
 
 // x87 and SSE state exist whatever XCR0 says.
 void Engine::set_extended_mask(u64 xcr0) { frame_.xsave_mask = (xcr0 | 3) & supported_xcr0(); }
-
-void Engine::drop_code() { cache_->drop_blocks(); }
 
 Fault Engine::raise(Vector vector, u32 error_code)
 {
@@ -165,23 +170,25 @@ Result<unsigned, Fault> Engine::fetch(Gva gva, std::span<u8, ZYDIS_MAX_INSTRUCTI
     return here;
 }
 
-// The second page is touched only if the instruction reaches into it.
-Result<Instruction, Fault> Engine::fetch_and_decode(Gva gva, CodeSize size)
+// The second page is touched only if the instruction reaches into it, and never for a look ahead: a fetch can
+// fault, and a fault has effects.
+Result<Instruction, Fault> Engine::fetch_and_decode(Gva gva, CodeSize size, bool look_ahead)
 {
     std::array<u8, ZYDIS_MAX_INSTRUCTION_LENGTH> bytes{};
-    last_bytes_ = {};
     unsigned count = TRY(fetch(gva, bytes));
     Instruction insn;
     DecodeStatus status = decode::decode({bytes.data(), count}, size, insn);
-    if (status == DecodeStatus::truncated && count < bytes.size()) {
+    if (status == DecodeStatus::truncated && count < bytes.size() && !look_ahead) {
         const Hpa second = TRY(mmu_.translate_fetch(gva + count));
         mem::copy_from({bytes.data() + count, bytes.size() - count}, second);
         count = bytes.size();
         status = decode::decode(bytes, size, insn);
     }
     if (status != DecodeStatus::ok) {
-        std::memcpy(fetched_, bytes.data(), count);
-        last_bytes_ = {fetched_, count};
+        if (!look_ahead) {
+            std::memcpy(fetched_, bytes.data(), count);
+            last_bytes_ = {fetched_, count};
+        }
         return fail(raise(status == DecodeStatus::truncated ? Vector::GP : Vector::UD, 0));
     }
     if (!offered(insn.z.meta.isa_set))
@@ -189,11 +196,14 @@ Result<Instruction, Fault> Engine::fetch_and_decode(Gva gva, CodeSize size)
     return insn;
 }
 
-bool Engine::still_valid(const Block& block, Hpa start) const
+bool Engine::self_contained(const Block& block) const
 {
-    if (start.page_offset() + block.bytes.size() > kPageSize)
-        return false; // the second page may be another one by now
-    return std::memcmp(mem::host_ptr(start), block.bytes.data(), block.bytes.size()) == 0;
+    return block.start.page_offset() + block.bytes.size() <= kPageSize;
+}
+
+bool Engine::unchanged(const Block& block) const
+{
+    return std::memcmp(mem::host_ptr(block.start), block.bytes.data(), block.bytes.size()) == 0;
 }
 
 Result<Block*, Fault> Engine::find_or_translate()
@@ -205,60 +215,127 @@ Result<Block*, Fault> Engine::find_or_translate()
     frame_.page_gva = s.rip - gva.page_offset();
     last_bytes_ = {};
     const Hpa start = TRY(mmu_.translate_fetch(gva));
+    if (jump_keys_[mode.tlb_set] != mode.key()) {
+        frame_.jumps[mode.tlb_set].flush();
+        jump_keys_[mode.tlb_set] = mode.key();
+    }
     Block* block = cache_->find(start, mode.key());
-    if (block && still_valid(*block, start)) [[likely]]
+    // Step mode looks at the bytes each time. A block on two pages is as good as both of them.
+    if (block && (mode_ == EngineMode::full ? self_contained(*block)
+                                            : self_contained(*block) && unchanged(*block))) [[likely]]
         return block;
     if (block)
-        cache_->remove(*block);
+        drop_block(*block);
     return translate(start, mode);
+}
+
+// The instructions of a block that starts at `gva`; none if the first one faults.
+std::vector<Instruction> Engine::scan(Gva gva, const ModeWord& mode, Result<void, Fault>& first)
+{
+    std::vector<Instruction> insns;
+    u64 at = gva.page_offset();
+    while (insns.size() < max_insns_ && at < kPageSize) {
+        Result<Instruction, Fault> insn = fetch_and_decode(gva.page() + at, mode.code, !insns.empty());
+        if (!insn) {
+            if (insns.empty())
+                first = fail(insn.error());
+            break; // otherwise raised when it is reached
+        }
+        if (at + insn.value().length() > kPageSize && !insns.empty())
+            break; // an instruction on two pages is a block of its own
+        at += insn.value().length();
+        insns.push_back(std::move(insn).value());
+        const Instruction& last = insns.back();
+        if (last.execution == Execution::system || last.execution == Execution::undefined ||
+            last.z.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE)
+            break;
+    }
+    return insns;
+}
+
+// Whether code at `offset` of the page may read an arithmetic flag before it writes it. Looks a few
+// instructions ahead.
+bool Engine::flags_live_at(Gva page, u64 offset, const ModeWord& mode)
+{
+    u64 live = spec::rflags::kArithmetic;
+    for (unsigned i = 0; i < kFlagLookahead && offset < kPageSize - ZYDIS_MAX_INSTRUCTION_LENGTH; ++i) {
+        const Result<Instruction, Fault> insn = fetch_and_decode(page + offset, mode.code, true);
+        if (!insn)
+            return true;
+        const FlagUse use = flag_use(insn.value());
+        if (use.read & live)
+            return true;
+        live &= ~use.written;
+        if (live == 0)
+            return false;
+        if (insn.value().z.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE)
+            return true;
+        offset += insn.value().length();
+    }
+    return true;
 }
 
 Result<Block*, Fault> Engine::translate(Hpa start, const ModeWord& mode)
 {
     if (cache_->full())
-        cache_->drop_blocks();
+        drop_all_code();
+    if (mode_ == EngineMode::full)
+        port_.protect_code(start.page().value()); // before the bytes are read
     const CpuState& s = frame_.state;
     const u64 base = mode.code == CodeSize::bits64 ? 0 : s.segment(spec::Seg::cs).base;
     const Gva gva(mode.code == CodeSize::bits64 ? s.rip : static_cast<u32>(s.rip + base));
+    Result<void, Fault> first;
+    const std::vector<Instruction> insns = scan(gva, mode, first);
+    if (!first)
+        return fail(first.error());
     auto block = std::make_unique<Block>();
     block->start = start;
     block->key = mode.key();
+    emit_block(*block, insns, mode, gva.page_offset());
+    ++translations_;
+    return &cache_->add(std::move(block));
+}
 
-    std::vector<Instruction> insns;
-    u64 at = gva.page_offset();
-    while (insns.size() < max_insns_ && at < kPageSize) {
-        Result<Instruction, Fault> insn = fetch_and_decode(gva.page() + at, mode.code);
-        if (!insn && insns.empty())
-            return fail(insn.error());
-        if (!insn)
-            break; // raised if it is reached
-        if (at + insn.value().length() > kPageSize && !insns.empty())
-            break; // an instruction on two pages is a block of its own
-        at += insn.value().length();
-        const bool ends = insn.value().execution == Execution::system ||
-                          insn.value().execution == Execution::undefined ||
-                          insn.value().z.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE;
-        insns.push_back(std::move(insn).value());
-        if (ends)
-            break;
+void Engine::emit_block(Block& block, std::span<const Instruction> insns, const ModeWord& mode, u64 offset)
+{
+    u64 end = offset;
+    for (const Instruction& insn : insns)
+        end += insn.length();
+    // What the code behind the block reads of the flags. Unknown behind an indirect jump and in another page.
+    const Gva page(frame_.page_gva); // linear and RIP are the same in 64-bit code
+    const Instruction& last = insns.back();
+    const auto target_live = [&](u64 at) { return at >= kPageSize || flags_live_at(page, at, mode); };
+    bool live_out = true;
+    if (options_.inline_tlb && mode.code == CodeSize::bits64) {
+        const bool direct =
+            last.operation == decode::Operation::jcc ||
+            ((last.operation == decode::Operation::jmp || last.operation == decode::Operation::call) &&
+             last.operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE);
+        const bool falls = last.z.meta.branch_type == ZYDIS_BRANCH_TYPE_NONE &&
+                           last.execution != Execution::system && last.execution != Execution::undefined;
+        live_out = (direct && target_live(end + last.operands[0].imm.value.u)) ||
+                   ((falls || last.operation == decode::Operation::jcc) && target_live(end)) ||
+                   (!direct && !falls);
     }
-
     std::vector<bool> live(insns.size());
-    u64 flags = spec::rflags::kArithmetic;
+    u64 flags = live_out ? spec::rflags::kArithmetic : 0;
     for (std::size_t i = insns.size(); i-- > 0;) {
         const FlagUse use = flag_use(insns[i]);
-        flags = (flags & ~use.written) | use.read;
+        const bool branch =
+            insns[i].execution == Execution::control && insns[i].operation != decode::Operation::jcc;
+        flags = branch ? flags : (flags & ~use.written) | use.read;
         live[i] = flags != 0;
     }
 
     Assembler assembler(cache_->room(), cache_->room_address());
-    Emitter emitter(assembler, stubs_, mode, options_, *block);
-    u64 offset = gva.page_offset();
+    Emitter emitter(assembler, stubs_, mode, options_, block);
+    block.host = reinterpret_cast<u8*>(cache_->room_address());
+    emitter.begin();
     bool open = true;
     for (std::size_t i = 0; i < insns.size(); ++i) {
         const Instruction& insn = insns[i];
-        block->insns.push_back({static_cast<u16>(offset), insn.length()});
-        block->bytes.insert(block->bytes.end(), insn.bytes, insn.bytes + insn.length());
+        block.insns.push_back({static_cast<u16>(offset), insn.length(), assembler.offset()});
+        block.bytes.insert(block.bytes.end(), insn.bytes, insn.bytes + insn.length());
         open = emitter.emit(insn, static_cast<u16>(i), static_cast<u16>(offset), live[i]);
         offset += insn.length();
     }
@@ -266,17 +343,106 @@ Result<Block*, Fault> Engine::translate(Hpa start, const ModeWord& mode)
         emitter.end_at(static_cast<u16>(offset));
     emitter.finish();
     CHECK(!assembler.overflowed());
-    if (insns.back().execution == Execution::system)
-        block->system = std::make_unique<Instruction>(insns.back());
-    block->host = reinterpret_cast<u8*>(cache_->room_address());
-    block->host_size = assembler.offset();
-    ++translations_;
-    return &cache_->add(std::move(block));
+    if (last.execution == Execution::system)
+        block.system = std::make_unique<Instruction>(last);
+    block.host_size = assembler.offset();
+}
+
+// Code that leaves at `offset` of the current page, for what leads into a dropped block.
+u64 Engine::emit_exit_at(u16 offset, CodeSize code)
+{
+    Assembler assembler(cache_->room(), cache_->room_address());
+    Block none;
+    ModeWord mode;
+    mode.code = code;
+    Emitter emitter(assembler, stubs_, mode, {}, none);
+    emitter.end_at(offset);
+    const u64 at = cache_->room_address();
+    cache_->take(assembler.offset());
+    return at;
+}
+
+// Whatever leads to the block meets a jump to a way out at its entry; if it is running, behind the current
+// instruction.
+void Engine::drop_block(Block& block)
+{
+    if (block.dropped)
+        return;
+    block.dropped = true;
+    const auto redirect = [&](u64 from, u16 offset) {
+        const u64 to = emit_exit_at(offset, static_cast<CodeSize>(block.key & 3));
+        u8* at = cache_->writable(from);
+        const u32 rel = static_cast<u32>(to - (from + 5));
+        at[0] = 0xe9;
+        std::memcpy(at + 1, &rel, 4);
+    };
+    const u64 entry = reinterpret_cast<u64>(block.host);
+    const bool running = in_access_ - entry < block.host_size;
+    if (running && access_index_ + 1u < block.insns.size()) {
+        const GuestInsn& next = block.insns[access_index_ + 1u];
+        redirect(entry + next.host, next.offset);
+    }
+    redirect(entry, block.insns.front().offset);
+    cache_->remove(block);
+}
+
+void Engine::drop_page(u64 host_page)
+{
+    for (Block* block : cache_->blocks_of(host_page)) {
+        if (cache_->full())
+            break; // cannot redirect: everything goes at the next dispatch, and until then nothing is linked
+        drop_block(*block);
+    }
+}
+
+void Engine::verify_page(u64 host_page)
+{
+    if (mode_ == EngineMode::step)
+        return;
+    for (Block* block : cache_->blocks_of(host_page))
+        if (!cache_->full() && (!self_contained(*block) || !unchanged(*block)))
+            drop_block(*block);
+}
+
+void Engine::drop_all_code()
+{
+    cache_->drop_blocks();
+    for (JumpCache& jumps : frame_.jumps)
+        jumps.flush();
+    left_ = nullptr;
+}
+
+// The way that led here is made shorter for the next time.
+void Engine::follow(Block& block)
+{
+    if (!self_contained(block))
+        return;
+    if (left_by_ == ExitCode::link && left_ && !left_->dropped) {
+        const LinkSite& site = left_->links[left_link_];
+        if (left_->key != block.key || left_->start.page() != block.start.page() ||
+            site.target != block.start.page_offset())
+            return;
+        const u64 from = reinterpret_cast<u64>(left_->host) + site.patch;
+        const u32 rel = static_cast<u32>(reinterpret_cast<u64>(block.host) - (from + 4));
+        std::memcpy(cache_->writable(from), &rel, 4);
+    } else if (left_by_ == ExitCode::jump) {
+        const auto set = static_cast<unsigned>(mmu_.current_set());
+        frame_.jumps[set].fill(frame_.state.rip, block.host, frame_.page_gva);
+    }
 }
 
 Result<const Instruction*, Fault> Engine::run()
 {
+    if (mmu_generation_ != mmu_.generation()) {
+        for (JumpCache& jumps : frame_.jumps)
+            jumps.flush();
+        mmu_generation_ = mmu_.generation();
+    }
+    const ExitCode came_by = left_by_;
     Block* block = TRY(find_or_translate());
+    left_by_ = came_by;
+    follow(*block);
+    left_by_ = ExitCode::ended;
     if (block->insns.size() == 1 && block->system) { // nothing to run before it
         last_bytes_ = block->bytes;
         ++instructions_;
@@ -288,18 +454,37 @@ Result<const Instruction*, Fault> Engine::run()
     stubs_.enter();
     s.rflags = (s.rflags & ~spec::rflags::kArithmetic) | (frame_.host_flags & spec::rflags::kArithmetic);
     instructions_ += block->insns.size();
+    return left(static_cast<ExitCode>(frame_.exit_code & 0xff));
+}
 
-    switch (static_cast<ExitCode>(frame_.exit_code & 0xff)) {
+// Translated code has come back.
+Result<const Instruction*, Fault> Engine::left(ExitCode code)
+{
+    switch (code) {
     case ExitCode::ended:
         return nullptr;
-    case ExitCode::system:
-        last_bytes_ = {block->system->bytes, block->system->length()};
-        return block->system.get();
+    case ExitCode::jump:
+        left_by_ = code;
+        return nullptr;
+    case ExitCode::link:
+        left_by_ = code;
+        left_ = cache_->containing(frame_.exit_from - 1);
+        left_link_ = static_cast<u32>(frame_.exit_code >> 16);
+        return nullptr;
     case ExitCode::fault:
         return fail(pending_fault_);
-    case ExitCode::raise:
+    case ExitCode::system: {
+        const Block* block = cache_->containing(frame_.exit_from - 1);
+        CHECK(block && block->system);
+        last_bytes_ = {block->system->bytes, block->system->length()};
+        return block->system.get();
+    }
+    case ExitCode::raise: {
+        const Block* block = cache_->containing(frame_.exit_from - 1);
+        CHECK(block);
         last_bytes_ = std::span(block->bytes).last(block->insns.back().length);
         return fail(raise(static_cast<Vector>(frame_.exit_code >> 8), 0));
+    }
     }
     CHECK(false);
     return nullptr;
@@ -345,7 +530,10 @@ SlowResult Engine::slow_access(Frame* frame, u64 gva, u32 packed, u64 return_add
     Engine& engine = *running_;
     (void)frame;
     const AccessInfo info = AccessInfo::unpack(packed);
+    engine.in_access_ = return_address;
+    engine.access_index_ = info.index;
     const Result<SlowResult, Fault> result = engine.access(Gva(gva), info);
+    engine.in_access_ = 0;
     if (result) [[likely]]
         return result.value();
     engine.pending_fault_ = result.error();

@@ -8,15 +8,27 @@
 #include "cpu/fault.h"
 #include "cpu/processor.h"
 #include "cpu/translate/code_cache.h"
+#include "cpu/translate/code_pages.h"
 #include "cpu/translate/emitter.h"
 #include "cpu/translate/frame.h"
 
 namespace seamless::cpu {
 
+// What the engine asks of the processor it belongs to.
+class EnginePort {
+  public:
+    // This processor is about to translate code of `host_page`: when this returns, no TLB of the package may
+    // write there unnoticed.
+    virtual void protect_code(u64 host_page) = 0;
+
+  protected:
+    ~EnginePort() = default;
+};
+
 class Engine {
   public:
-    [[nodiscard]] static Result<std::unique_ptr<Engine>, Message> create(EngineMode mode, Frame& frame,
-                                                                         Mmu& mmu, FaultRecord& record);
+    [[nodiscard]] static Result<std::unique_ptr<Engine>, Message>
+    create(EngineMode mode, Frame& frame, Mmu& mmu, FaultRecord& record, EnginePort& port);
     ~Engine();
 
     // Called when a run of guest code begins and ends: GS and the extended state are the guest's in between.
@@ -29,8 +41,12 @@ class Engine {
     // with state.rip at it; nullptr: the next block may run.
     [[nodiscard]] Result<const decode::Instruction*, Fault> run();
 
-    // Forget what was translated.
-    void drop_code();
+    // `host_page` was written, or is about to be: its blocks are never entered again, and the one that runs
+    // now is left after the instruction that writes.
+    void drop_page(u64 host_page);
+    // The page has become executable: blocks whose bytes have changed since are dropped. For pages that
+    // others than guests write.
+    void verify_page(u64 host_page);
 
     // Of the instruction that run() stopped at, or that faulted: its bytes, as far as they are known.
     [[nodiscard]] std::span<const u8> last_bytes() const { return last_bytes_; }
@@ -41,20 +57,33 @@ class Engine {
     [[nodiscard]] u64 instructions() const { return instructions_; }
 
   private:
-    Engine(EngineMode mode, Frame& frame, Mmu& mmu, FaultRecord& record, std::unique_ptr<CodeCache> cache);
+    Engine(EngineMode mode, Frame& frame, Mmu& mmu, FaultRecord& record, EnginePort& port,
+           std::unique_ptr<CodeCache> cache);
 
     [[nodiscard]] Result<Block*, Fault> find_or_translate();
     [[nodiscard]] Result<Block*, Fault> translate(Hpa start, const ModeWord& mode);
-    [[nodiscard]] bool still_valid(const Block& block, Hpa start) const;
+    [[nodiscard]] std::vector<decode::Instruction> scan(Gva gva, const ModeWord& mode,
+                                                        Result<void, Fault>& first);
+    void emit_block(Block& block, std::span<const decode::Instruction> insns, const ModeWord& mode,
+                    u64 offset);
+    [[nodiscard]] bool flags_live_at(Gva page, u64 offset, const ModeWord& mode);
+    [[nodiscard]] bool unchanged(const Block& block) const;
+    [[nodiscard]] bool self_contained(const Block& block) const; // all its bytes are in one page
+    void drop_block(Block& block);
+    void drop_all_code();
+    void follow(Block& block); // links or caches the way that led to `block`
+    [[nodiscard]] u64 emit_exit_at(u16 offset, decode::CodeSize code);
     // The guest bytes at RIP, up to 15; stops early at a page that cannot be fetched.
     [[nodiscard]] Result<unsigned, Fault> fetch(Gva gva, std::span<u8, ZYDIS_MAX_INSTRUCTION_LENGTH> out);
-    [[nodiscard]] Result<decode::Instruction, Fault> fetch_and_decode(Gva gva, decode::CodeSize size);
+    [[nodiscard]] Result<decode::Instruction, Fault> fetch_and_decode(Gva gva, decode::CodeSize size,
+                                                                      bool look_ahead);
     [[nodiscard]] ModeWord mode_word() const;
     [[nodiscard]] Fault raise(spec::Vector vector, u32 error_code);
 
     static SlowResult slow_access(Frame* frame, u64 gva, u32 packed, u64 return_address);
     static SlowResult commit_bounce(Frame* frame, u64 gva, u32 packed, u64 return_address);
     [[nodiscard]] Result<SlowResult, Fault> access(Gva gva, const AccessInfo& info);
+    [[nodiscard]] Result<const decode::Instruction*, Fault> left(ExitCode code);
     void fault_in_block(u64 host_address, u16 index);
 
     // A host signal in translated code. True if it was the guest's fault: the context then leads out of the
@@ -67,6 +96,7 @@ class Engine {
     Frame& frame_;
     Mmu& mmu_;
     FaultRecord& record_;
+    EnginePort& port_;
     std::unique_ptr<CodeCache> cache_;
     Stubs stubs_;
     EmitOptions options_;
@@ -75,6 +105,13 @@ class Engine {
     std::span<const u8> last_bytes_;
     u8 fetched_[ZYDIS_MAX_INSTRUCTION_LENGTH] = {};
     u64 saved_gs_ = 0;
+    u64 mmu_generation_ = 0;       // that the jump caches are of
+    u32 jump_keys_[kTlbSets] = {}; // the mode that each jump cache is of
+    const Block* left_ = nullptr;  // the block that the last way out belongs to
+    ExitCode left_by_ = ExitCode::ended;
+    u32 left_link_ = 0;
+    u64 in_access_ = 0;    // inside a slow access: where in translated code it was called from
+    u16 access_index_ = 0; // and by which instruction of the block
     u64 translations_ = 0;
     u64 instructions_ = 0;
 

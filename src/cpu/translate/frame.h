@@ -6,6 +6,7 @@
 
 #include "cpu/mmu.h"
 #include "cpu/state.h"
+#include "cpu/translate/jump_cache.h"
 #include "paging/tlb.h"
 
 namespace seamless::cpu {
@@ -37,17 +38,27 @@ struct alignas(64) Frame {
     u64 temp = 0;       // a value kept across a lookup
     u64 spill[2] = {};  // host registers lent to the current instruction
     u64 exit_code = 0;
+    u64 exit_from = 0; // behind the call of the exit stub
     XsaveArea* xsave = nullptr;
     u64 xsave_mask = 0; // state components that the guest's XCR0 enables
+    u64 request = 0;    // kRequest: leave translated code at the next poll
+    u64 index_mask = u64{paging::Tlb::kEntries - 1}
+                     << kPageShift; // PEXT operands: TLB index, page number, jump cache
+    u64 page_mask = ~kPageMask;
+    u64 jump_mask = 0;
     u32 host_mxcsr = 0x1f80;
-    u32 request = 0;       // nonzero: leave translated code at the next poll
     u64 extended_live = 0; // the guest's extended state is in the host's registers
     u64 ensure_extended =
         0; // what translated code calls before it touches that state: loads it, or just returns
 
     Bounce bounce;
+    JumpCache jumps[kTlbSets];
     paging::Tlb tlb[kTlbSets];
 };
+
+// Frame::request: a number that no difference of two canonical addresses can be, so that the jump cache's one
+// comparison sees it too.
+inline constexpr u64 kRequest = bit(63);
 
 // Displacement of a frame member, for gs:[...].
 #define FRAME(member) static_cast<::seamless::i32>(offsetof(::seamless::cpu::Frame, member))

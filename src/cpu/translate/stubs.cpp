@@ -205,6 +205,7 @@ Stubs StubEmitter::run(SlowHelper slow, SlowHelper commit)
     gs_op(0xff, 4, FRAME(target));
 
     s.exit = align();
+    gs_op(0x8f, 0, FRAME(exit_from));
     a_.store(FRAME(exit_code), Host::r14);
     save_registers();
     save_flags();

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which host pages hold translated code, on which logical processors. A page in here has no write tag in any
+// TLB: the first write to it comes through page_written() and drops the code. Shared by the processors of a
+// package.
+#pragma once
+
+#include <array>
+#include <mutex>
+#include <unordered_map>
+
+#include "base/bits.h"
+
+namespace seamless::cpu {
+
+class CodePages {
+  public:
+    // Processor `lp` is about to translate code of `page`. True: nobody had code there, so the caller must
+    // take the write tags away from all TLBs and then call settled(). False: wait until settled.
+    [[nodiscard]] bool add(u64 page, unsigned lp)
+    {
+        Shard& shard = shard_of(page);
+        const std::lock_guard lock(shard.mutex);
+        Entry& entry = shard.pages[page];
+        const bool first = entry.processors == 0;
+        entry.processors |= bit(lp);
+        return first;
+    }
+    void settle(u64 page)
+    {
+        Shard& shard = shard_of(page);
+        const std::lock_guard lock(shard.mutex);
+        const auto it = shard.pages.find(page);
+        if (it != shard.pages.end())
+            it->second.settled = true;
+    }
+    // Also true where the page has no code any more.
+    [[nodiscard]] bool settled(u64 page)
+    {
+        Shard& shard = shard_of(page);
+        const std::lock_guard lock(shard.mutex);
+        const auto it = shard.pages.find(page);
+        return it == shard.pages.end() || it->second.settled;
+    }
+    // The processors that have code there; none of them counts as having it afterwards.
+    [[nodiscard]] u64 take(u64 page)
+    {
+        Shard& shard = shard_of(page);
+        const std::lock_guard lock(shard.mutex);
+        const auto it = shard.pages.find(page);
+        if (it == shard.pages.end())
+            return 0;
+        const u64 processors = it->second.processors;
+        shard.pages.erase(it);
+        return processors;
+    }
+    [[nodiscard]] bool has(u64 page, unsigned lp)
+    {
+        Shard& shard = shard_of(page);
+        const std::lock_guard lock(shard.mutex);
+        const auto it = shard.pages.find(page);
+        return it != shard.pages.end() && test(it->second.processors, lp);
+    }
+
+  private:
+    struct Entry {
+        u64 processors = 0;
+        bool settled = false;
+    };
+    struct Shard {
+        std::mutex mutex;
+        std::unordered_map<u64, Entry> pages;
+    };
+    Shard& shard_of(u64 page) { return shards_[(page >> 12) % shards_.size()]; }
+
+    std::array<Shard, 64> shards_;
+};
+
+} // namespace seamless::cpu

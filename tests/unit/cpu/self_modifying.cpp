@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// Code that changes: by itself, through an alias, by another processor, by the host.
+#include <gtest/gtest.h>
+#include <thread>
+
+#include "fakes/guest_machine.h"
+
+namespace seamless {
+namespace {
+
+using fakes::GuestMachine;
+using spec::ExitReason;
+using spec::Gpr;
+
+class SelfModifying : public testing::TestWithParam<cpu::EngineMode> {
+  protected:
+    GuestMachine machine{GetParam()};
+};
+INSTANTIATE_TEST_SUITE_P(Modes, SelfModifying, testing::Values(cpu::EngineMode::step, cpu::EngineMode::full),
+                         [](const auto& mode) {
+                             return mode.param == cpu::EngineMode::step ? "step" : "full";
+                         });
+
+TEST_P(SelfModifying, TheNextInstructionOfTheSameBlock)
+{
+    // mov byte [rip + 1], 42 (the immediate of the next instruction); mov al, 0
+    for (int i = 0; i < 3; ++i) {
+        machine.gpr(Gpr::rax) = 0;
+        EXPECT_EQ(machine.run({0xc6, 0x05, 0x01, 0, 0, 0, 42, 0xb0, 0}), ExitReason::VMCALL);
+        EXPECT_EQ(machine.gpr(Gpr::rax), 42u) << i;
+    }
+}
+
+TEST_P(SelfModifying, AFunctionThatIsCalledAgain)
+{
+    constexpr u64 kFunction = 0x20000;
+    machine.code(kFunction, std::array<u8, 3>{0x04, 1, 0xc3}); // add al, 1; ret
+    machine.gpr(Gpr::rbx) = kFunction + 1;
+    machine.gpr(Gpr::rdx) = kFunction;
+    machine.gpr(Gpr::rax) = 0;
+    // mov ecx, 10; l: call rdx; inc byte [rbx]; dec ecx; jnz l
+    EXPECT_EQ(machine.run({0xb9, 10, 0, 0, 0, 0xff, 0xd2, 0xfe, 0x03, 0xff, 0xc9, 0x75, 0xf8}),
+              ExitReason::VMCALL);
+    EXPECT_EQ(machine.gpr(Gpr::rax), 55u);
+}
+
+TEST_P(SelfModifying, ThroughAnAlias)
+{
+    constexpr u64 kFunction = 0x20000;
+    constexpr u64 kAlias = 0x300000; // mapped to the same page
+    machine.map(Gpa(kAlias), machine.memory + kFunction, spec::ept::RWX);
+    machine.lp.invept_all();
+    machine.code(kFunction, std::array<u8, 3>{0x04, 1, 0xc3});
+    machine.gpr(Gpr::rbx) = kAlias + 1;
+    machine.gpr(Gpr::rdx) = kFunction;
+    machine.gpr(Gpr::rax) = 0;
+    EXPECT_EQ(machine.run({0xb9, 10, 0, 0, 0, 0xff, 0xd2, 0xfe, 0x03, 0xff, 0xc9, 0x75, 0xf8}),
+              ExitReason::VMCALL);
+    EXPECT_EQ(machine.gpr(Gpr::rax), 55u);
+}
+
+TEST_P(SelfModifying, ByAStringInstruction)
+{
+    constexpr u64 kFunction = 0x20000;
+    machine.code(kFunction, std::array<u8, 3>{0x04, 1, 0xc3});
+    machine.put<u8>(GuestMachine::kData, 9);
+    machine.gpr(Gpr::rdx) = kFunction;
+    machine.gpr(Gpr::rax) = 0;
+    machine.gpr(Gpr::rsi) = GuestMachine::kData;
+    machine.gpr(Gpr::rdi) = kFunction + 1;
+    EXPECT_EQ(machine.run({0xff, 0xd2, 0xa4, 0xff, 0xd2}), ExitReason::VMCALL); // call rdx; movsb; call rdx
+    EXPECT_EQ(machine.gpr(Gpr::rax), 10u);
+}
+
+TEST_P(SelfModifying, AStoreThatPushesOverItsOwnBlock)
+{
+    // The stack lies over the code behind the PUSH: what it writes is what runs next.
+    machine.vmcs.rsp = GuestMachine::kCode + 16;
+    machine.gpr(Gpr::rcx) = 0x9090909090c1010f; // vmcall; nops
+    // push rcx at +8..+15; then nops up to +8
+    EXPECT_EQ(machine.run({0x51, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x0f, 0x0b, 0x0f, 0x0b, 0x0f, 0x0b,
+                           0x0f, 0x0b}),
+              ExitReason::VMCALL);
+    EXPECT_EQ(machine.vmcs.rip, GuestMachine::kCode + 8);
+}
+
+TEST_P(SelfModifying, TheHostBetweenEntries)
+{
+    for (u8 value = 1; value < 5; ++value) {
+        EXPECT_EQ(machine.run({0xb0, value}), ExitReason::VMCALL);
+        EXPECT_EQ(machine.gpr(Gpr::rax) & 0xff, value);
+    }
+}
+
+// A loop that calls a function without end, and another processor that writes its immediate: SDM,
+// "Cross-modifying code". The loop ends when it has seen the new code.
+TEST_P(SelfModifying, AnotherProcessor)
+{
+    trace::Tracer tracer;
+    cpu::Package two(2, cpu::make_processor(GetParam()), *machine.host, machine.clock, machine.random,
+                     tracer);
+    constexpr u64 kFunction = 0x20000;
+    constexpr u64 kWriter = 0x30000;
+    machine.code(kFunction, std::array<u8, 3>{0xb0, 1, 0xc3}); // mov al, 1; ret
+    // l: call rdx; cmp al, 2; jne l; vmcall
+    machine.code(GuestMachine::kCode, std::array<u8, 9>{0xff, 0xd2, 0x3c, 2, 0x75, 0xfa, 0x0f, 0x01, 0xc1});
+    // mov byte [rbx], 7 first (a write tag while nobody runs code there); pause; ... ; mov byte [rbx], 2;
+    // vmcall
+    std::vector<u8> writer = {0x8a, 0x03}; // mov al, [rbx]
+    writer.insert(writer.end(),
+                  {0xb9, 0x00, 0x00, 0x10, 0x00, 0xff, 0xc9, 0x75, 0xfc}); // mov ecx, 1M; l: dec ecx; jnz l
+    writer.insert(writer.end(), {0xc6, 0x03, 2, 0x0f, 0x01, 0xc1});
+    machine.code(kWriter, writer);
+
+    cpu::Vmcs loop_vmcs = machine.vmcs;
+    cpu::GuestContext loop_context = machine.context;
+    loop_vmcs.rip = GuestMachine::kCode;
+    loop_context[Gpr::rdx] = kFunction;
+    std::thread looper([&] { two.lp(0).vm_enter(loop_vmcs, loop_context); });
+
+    cpu::Vmcs writer_vmcs = machine.vmcs;
+    cpu::GuestContext writer_context = machine.context;
+    writer_vmcs.rip = kWriter;
+    writer_vmcs.rsp = GuestMachine::kStack - 0x4000;
+    writer_context[Gpr::rbx] = kFunction + 1;
+    two.lp(1).vm_enter(writer_vmcs, writer_context);
+    looper.join();
+    EXPECT_EQ(loop_vmcs.rip, GuestMachine::kCode + 6);
+    EXPECT_EQ(writer_context[Gpr::rcx], 0u);
+}
+
+} // namespace
+} // namespace seamless
