@@ -7,7 +7,6 @@
 
 #include "cpu/package.h"
 #include "cpu/seam_port.h"
-#include "kvm/emulate.h"
 #include "kvm/processors.h"
 #include "kvm/tdx_host/tdx_host.h"
 #include "kvm/x86_ops/x86_ops.h"
@@ -27,7 +26,6 @@ class Kvm {
 
     // Brings the TDX module up, as Linux does. Without it, KVM offers plain VMs only.
     [[nodiscard]] Result<void, Message> enable_tdx();
-    void set_emulator(Emulator* emulator) { emulator_ = emulator; }
 
     [[nodiscard]] Result<std::shared_ptr<Vm>, Errno> create_vm(u64 type);
     [[nodiscard]] int check_extension(u32 cap) const;
@@ -36,7 +34,6 @@ class Kvm {
     [[nodiscard]] cpu::Package& package() { return package_; }
     [[nodiscard]] Processors& processors() { return processors_; }
     [[nodiscard]] TdxHost* tdx() { return tdx_ready_ ? &tdx_ : nullptr; }
-    [[nodiscard]] Emulator* emulator() { return emulator_; }
     [[nodiscard]] const x86_ops& ops() const { return ops_; }
     [[nodiscard]] u32 tsc_khz() const;
 
@@ -46,7 +43,6 @@ class Kvm {
     Processors processors_;
     TdxHost tdx_;
     bool tdx_ready_ = false;
-    Emulator* emulator_ = nullptr;
 };
 
 } // namespace seamless::kvm

@@ -83,6 +83,7 @@ class Vcpu {
     std::mutex mutex; // one ioctl at a time
     std::vector<spec::kvm::kvm_cpuid_entry2> cpuid;
     bool ran_once = false;
+    bool guest_mode = false; // it runs a guest of its guest: KVM's is_guest_mode(). Nothing sets it yet
     Lapic lapic;
     u64 apic_base;
     u64 pat = 0x0007040600070406;

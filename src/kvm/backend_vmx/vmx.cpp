@@ -141,6 +141,7 @@ Result<void, Errno> vmx_vcpu_create(Vcpu& vcpu)
     vcpu.vmx->msr_bitmap = TRY(vcpu.vm().memory().alloc_page());
     pass_through_msrs(vcpu.vmx->msr_bitmap);
     init_vmcs(vcpu);
+    vcpu.vmx->emulation = std::make_unique<VcpuEmulation>(vcpu);
     return {};
 }
 
@@ -252,6 +253,6 @@ X86Emul vmx_check_emulate_instruction(Vcpu& vcpu, int emul_type, std::span<const
 }
 
 // Nested guests are what it is for; there are none yet, so nothing is intercepted.
-X86Emul vmx_check_intercept(Vcpu&) { return X86EMUL_CONTINUE; }
+X86Emul vmx_check_intercept(Vcpu&, const emul::Intercept&) { return X86EMUL_CONTINUE; }
 
 } // namespace seamless::kvm

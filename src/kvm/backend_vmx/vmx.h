@@ -7,6 +7,7 @@
 
 #include "cpu/guest_context.h"
 #include "cpu/vmx/vmcs.h"
+#include "kvm/emulation.h"
 #include "kvm/fault.h"
 #include "kvm/vcpu.h"
 #include "kvm/vm.h"
@@ -23,6 +24,7 @@ struct VcpuVmx {
     u32 inject_info = 0;
     u32 inject_error = 0;
     u32 inject_length = 0;
+    std::unique_ptr<VcpuEmulation> emulation;
 };
 
 [[nodiscard]] Result<void, Errno> vmx_vm_init(Vm& vm);
@@ -35,7 +37,7 @@ void vmx_load_mmu_pgd(Vcpu& vcpu, cpu::LogicalProcessor& lp);
 void vmx_flush_tlb_all(Vcpu& vcpu, cpu::LogicalProcessor& lp);
 [[nodiscard]] bool vmx_has_events(Vcpu& vcpu);
 [[nodiscard]] X86Emul vmx_check_emulate_instruction(Vcpu& vcpu, int emul_type, std::span<const u8> insn);
-[[nodiscard]] X86Emul vmx_check_intercept(Vcpu& vcpu);
+[[nodiscard]] X86Emul vmx_check_intercept(Vcpu& vcpu, const emul::Intercept& intercept);
 
 [[nodiscard]] Result<u64, Errno> vmx_get_msr(Vcpu& vcpu, u32 index, bool host);
 [[nodiscard]] Result<void, Errno> vmx_set_msr(Vcpu& vcpu, u32 index, u64 data, bool host);

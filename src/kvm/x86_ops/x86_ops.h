@@ -5,6 +5,7 @@
 
 #include <span>
 
+#include "emul/emulated_cpu.h"
 #include "kvm/fault.h"
 #include "kvm/mmu/spte.h"
 #include "spec/kvm_abi.h"
@@ -33,7 +34,7 @@ struct x86_ops {
     Handled (*handle_exit)(Vcpu&, Fastpath);
 
     X86Emul (*check_emulate_instruction)(Vcpu&, int emul_type, std::span<const u8> insn);
-    X86Emul (*check_intercept)(Vcpu&);
+    X86Emul (*check_intercept)(Vcpu&, const emul::Intercept&);
 
     void (*load_mmu_pgd)(Vcpu&, cpu::LogicalProcessor&);
     void (*flush_tlb_all)(Vcpu&, cpu::LogicalProcessor&);

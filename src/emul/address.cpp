@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// From operands to linear addresses, with the checks of segmentation. SDM: "Limit Checking", "Type Checking",
+// "Canonical Addressing".
+#include "emul/emulator.h"
+
+namespace seamless::emul {
+
+using namespace spec;
+
+namespace {
+
+bool is_canonical(u64 address, unsigned width) { return sign_extend(address, width) == address; }
+
+// Data segments: bit 1 writable, bit 2 expand-down. Code segments (bit 3): bit 1 readable.
+bool type_allows(u32 ar, bool write, bool fetch)
+{
+    const unsigned type = segment_ar::type(ar);
+    const bool code = type & 8;
+    if (fetch)
+        return true;
+    return write ? !code && (type & 2) : !code || (type & 2);
+}
+
+bool within_limit(const Segment& s, u64 offset, unsigned bytes)
+{
+    const u64 last = offset + bytes - 1;
+    const unsigned type = segment_ar::type(s.ar);
+    const bool expand_down = !(type & 8) && (type & 4);
+    if (!expand_down)
+        return last <= s.limit;
+    return offset > s.limit && last <= (s.ar & segment_ar::DB ? 0xffffffffu : 0xffffu);
+}
+
+} // namespace
+
+u64 Emulator::offset_of(const ZydisDecodedOperand& operand) const
+{
+    const auto& m = operand.mem;
+    u64 offset = m.disp.has_displacement ? static_cast<u64>(m.disp.value) : 0;
+    if (m.base == ZYDIS_REGISTER_RIP || m.base == ZYDIS_REGISTER_EIP)
+        offset += rip_ + insn_.length();
+    else if (m.base != ZYDIS_REGISTER_NONE)
+        offset += regs_.read(m.base);
+    if (m.index != ZYDIS_REGISTER_NONE)
+        offset += regs_.read(m.index) * m.scale;
+    return truncate(offset, insn_.z.address_width / 8u);
+}
+
+Result<u64, X86Emul> Emulator::linearize(Seg seg, u64 offset, unsigned bytes, bool write, bool fetch)
+{
+    const Segment s = cpu_.segment(seg);
+    const Vector vector = seg == Seg::ss ? Vector::SS : Vector::GP;
+    if (mode_ == decode::CodeSize::bits64) {
+        const u64 linear = seg == Seg::fs || seg == Seg::gs ? offset + s.base : offset;
+        const unsigned width = cpu_.cr4() & cr4::LA57 ? 57 : 48;
+        if (!is_canonical(linear, width) || !is_canonical(linear + bytes - 1, width))
+            return raise(vector);
+        return linear;
+    }
+    const bool protected_mode = (cpu_.cr0() & cr0::PE) && !(cpu_.rflags() & rflags::VM);
+    if (protected_mode && ((s.ar & segment_ar::UNUSABLE) || !type_allows(s.ar, write, fetch)))
+        return raise(vector);
+    if (!within_limit(s, offset, bytes))
+        return raise(vector);
+    return u64{static_cast<u32>(s.base + offset)};
+}
+
+} // namespace seamless::emul

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+// The emulator's accesses: translated by the guest's tables, then memory, a device of KVM's, or user space.
+#include <algorithm>
+#include <cstring>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "kvm/backend_vmx/vmx.h"
+#include "kvm/emulation.h"
+#include "kvm/mmu/mmu.h"
+#include "kvm/vm.h"
+
+namespace seamless::kvm {
+
+using namespace spec;
+using namespace spec::kvm;
+using paging::Access;
+using paging::GuestWalk;
+
+namespace {
+
+constexpr u64 kApicPage = 0xfee00000;
+
+// The VMM may have unmapped the page meanwhile; the kernel's copy then fails where ours would crash.
+bool copy_host(u64 hva, void* data, std::size_t bytes, bool write)
+{
+    const iovec local{data, bytes}, remote{reinterpret_cast<void*>(hva), bytes};
+    const ssize_t done = write ? process_vm_writev(getpid(), &local, 1, &remote, 1, 0)
+                               : process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
+    return done == static_cast<ssize_t>(bytes);
+}
+
+// Within one page. False: no memslot is there, or it cannot be written.
+bool access_memory(Vm& vm, u64 gpa, void* data, std::size_t bytes, bool write)
+{
+    const std::shared_lock slots(vm.slots_lock);
+    const Gfn gfn = gfn_of(Gpa(gpa));
+    const Memslot* slot = vm.slots.find(gfn);
+    if (!slot || (write && slot->readonly()))
+        return false;
+    return copy_host(slot->hva(gfn) + gpa % kPageSize, data, bytes, write);
+}
+
+paging::GuestPaging guest_paging(const VcpuVmx& vmx)
+{
+    using paging::PagingMode;
+    const u64 cr0 = vmx_cr0(vmx), cr4 = vmx_cr4(vmx);
+    const cpu::Vmcs& v = vmx.vmcs;
+    PagingMode mode = PagingMode::none;
+    if (cr0 & cr0::PG) {
+        if (v.efer & efer::LMA)
+            mode = cr4 & cr4::LA57 ? PagingMode::level5 : PagingMode::level4;
+        else
+            mode = cr4 & cr4::PAE ? PagingMode::pae : PagingMode::bits32;
+    }
+    return {.mode = mode,
+            .cr3 = v.cr3,
+            .wp = (cr0 & cr0::WP) != 0,
+            .nxe = (v.efer & efer::NXE) != 0,
+            .smep = (cr4 & cr4::SMEP) != 0,
+            .smap = (cr4 & cr4::SMAP) != 0,
+            .pse = (cr4 & cr4::PSE) != 0};
+}
+
+u64 traced_value(const u8* data, unsigned bytes)
+{
+    u64 value = 0;
+    std::memcpy(&value, data, std::min<std::size_t>(bytes, sizeof value));
+    return value;
+}
+
+} // namespace
+
+GuestWalk VcpuEmulation::walk(u64 linear, Access access)
+{
+    const std::shared_lock slots(vcpu_.vm().slots_lock); // roots are replaced under it
+    const VcpuVmx& vmx = *vcpu_.vmx;
+    const TdpMmu& mmu = vcpu_.vm().mmu;
+    const paging::EptRoot root{
+        .table = mmu.direct_root(), .levels = mmu.levels(), .shared_table = {}, .accessed_dirty = true};
+    const bool user = segment_ar::dpl(vmx.vmcs.seg[static_cast<unsigned>(Seg::ss)].ar) == 3;
+    const bool allow_user = !(vmx_cr4(vmx) & cr4::SMAP) || (vmx.vmcs.rflags & rflags::AC);
+    return paging::walk_guest(guest_paging(vmx), root, Gva(linear), access, user, allow_user);
+}
+
+// The guest's tables may be in memory that EPT does not map yet: then it is mapped, as for the guest's own
+// walk. Each attempt maps a page, and a walk touches few.
+Result<Gpa, X86Emul> VcpuEmulation::translate(u64 linear, Access access)
+{
+    constexpr int kAttempts = 64;
+    for (int i = 0; i < kAttempts; ++i) {
+        const GuestWalk w = walk(linear, access);
+        if (w.outcome == GuestWalk::Outcome::ok)
+            return w.gpa;
+        if (w.outcome == GuestWalk::Outcome::page_fault) {
+            fault_linear_ = linear;
+            queue_exception(Vector::PF, w.error_code);
+            return fail(X86EMUL_PROPAGATE_FAULT);
+        }
+        const u64 code = w.ept_access == Access::write ? PFERR_WRITE_MASK : PFERR_USER_MASK;
+        const auto mapped = kvm_mmu_do_page_fault(vcpu_, w.gpa.value(), code, false);
+        if (!mapped || mapped.value() == RET_PF_EMULATE)
+            break; // tables in what is no memory
+    }
+    return fail(X86EMUL_UNHANDLEABLE);
+}
+
+X86Emul VcpuEmulation::fetch(u64 linear, std::span<u8> bytes)
+{
+    const auto gpa = translate(linear, Access::fetch);
+    if (!gpa)
+        return gpa.error();
+    const bool read = access_memory(vcpu_.vm(), gpa.value().value(), bytes.data(), bytes.size(), false);
+    return read ? X86EMUL_CONTINUE : X86EMUL_UNHANDLEABLE; // KVM fetches from memory only
+}
+
+bool VcpuEmulation::is_mmio(u64 gpa) const
+{
+    const Vcpu::MmioCache& cache = vcpu_.mmio_cache;
+    const std::shared_lock slots(vcpu_.vm().slots_lock);
+    return align_down(gpa, kPageSize) == kApicPage || (cache.valid && cache.gfn == gfn_of(Gpa(gpa)) &&
+                                                       cache.generation == vcpu_.vm().slots.generation());
+}
+
+// In pieces of up to 8 bytes, until a piece that no device of KVM's claims. How much was served.
+unsigned VcpuEmulation::offer_to_bus(u64 gpa, std::size_t at, unsigned bytes, bool write)
+{
+    IoBus& bus = vcpu_.vm().bus(BusId::KVM_MMIO_BUS);
+    unsigned served = 0;
+    while (served < bytes) {
+        const unsigned piece = std::min(8u, bytes - served);
+        u8* const data = value_.data() + at + served;
+        if (write ? !bus.write(gpa + served, piece, data) : !bus.read(gpa + served, piece, data))
+            break;
+        if (!write)
+            TRACE(vcpu_.trace(), trace::Event::kvm_mmio, "read", piece, gpa + served,
+                  traced_value(data, piece));
+        served += piece;
+    }
+    return served;
+}
+
+X86Emul VcpuEmulation::read_write_page(u64 linear, bool sole, std::size_t at, unsigned bytes, bool write)
+{
+    u64 gpa = gpa_available_.value_or(0);
+    if (!gpa_available_ || !sole || gpa % kPageSize != linear % kPageSize) {
+        const auto translated = translate(linear, write ? Access::write : Access::read);
+        if (!translated)
+            return translated.error();
+        gpa = translated.value().value();
+    }
+    u8* const data = value_.data() + at;
+    if (!is_mmio(gpa) && access_memory(vcpu_.vm(), gpa, data, bytes, write))
+        return X86EMUL_CONTINUE;
+    if (write)
+        TRACE(vcpu_.trace(), trace::Event::kvm_mmio, "write", bytes, gpa, traced_value(data, bytes));
+    const unsigned served = offer_to_bus(gpa, at, bytes, write);
+    if (served < bytes) {
+        if (!write)
+            TRACE(vcpu_.trace(), trace::Event::kvm_mmio, "unsatisfied-read", bytes - served, gpa + served,
+                  trace::Absent{});
+        fragments_[fragment_count_++] = {.gpa = gpa + served, .at = at + served, .len = bytes - served};
+    }
+    return X86EMUL_CONTINUE;
+}
+
+void VcpuEmulation::exit_for_fragment()
+{
+    const Fragment& fragment = fragments_[fragment_];
+    kvm_run& run = vcpu_.run();
+    run.exit_reason = KVM_EXIT_MMIO;
+    run.mmio.phys_addr = fragment.gpa + fragment_done_;
+    run.mmio.len = std::min(8u, fragment.len - fragment_done_);
+    run.mmio.is_write = mmio_is_write_;
+    if (mmio_is_write_)
+        std::memcpy(run.mmio.data, value_.data() + fragment.at + fragment_done_, run.mmio.len);
+}
+
+X86Emul VcpuEmulation::leave_for_mmio(bool write)
+{
+    mmio_needed_ = true;
+    mmio_is_write_ = write;
+    fragment_ = fragment_done_ = 0;
+    exit_for_fragment();
+    return write ? X86EMUL_CONTINUE : X86EMUL_IO_NEEDED;
+}
+
+// The whole access is in value_. At most two pages; each gives at most one fragment.
+X86Emul VcpuEmulation::read_write(emul::LinearAccess access, std::size_t bytes, bool write)
+{
+    fragment_count_ = 0;
+    const std::size_t in_page = kPageSize - access.linear % kPageSize;
+    const std::size_t first = std::min(bytes, in_page);
+    X86Emul r = read_write_page(access.linear, access.sole, 0, static_cast<unsigned>(first), write);
+    if (r == X86EMUL_CONTINUE && first < bytes) {
+        u64 second = access.linear + first;
+        if (!((efer() & efer::LMA) && (segment(Seg::cs).ar & segment_ar::L)))
+            second = static_cast<u32>(second);
+        r = read_write_page(second, access.sole, first, static_cast<unsigned>(bytes - first), write);
+    }
+    if (r != X86EMUL_CONTINUE || fragment_count_ == 0)
+        return r;
+    return leave_for_mmio(write);
+}
+
+X86Emul VcpuEmulation::read_emulated(emul::LinearAccess access, std::span<u8> bytes)
+{
+    if (bytes.size() > value_.size())
+        return X86EMUL_UNHANDLEABLE;
+    X86Emul r = X86EMUL_CONTINUE;
+    if (mmio_read_completed_) {
+        mmio_read_completed_ = false;
+        TRACE(vcpu_.trace(), trace::Event::kvm_mmio, "read", bytes.size(), fragments_[0].gpa,
+              traced_value(value_.data(), static_cast<unsigned>(bytes.size())));
+    } else {
+        r = read_write(access, bytes.size(), false);
+    }
+    if (r == X86EMUL_CONTINUE)
+        std::copy_n(value_.begin(), bytes.size(), bytes.begin());
+    return r;
+}
+
+X86Emul VcpuEmulation::write_emulated(emul::LinearAccess access, std::span<const u8> bytes)
+{
+    if (bytes.size() > value_.size())
+        return X86EMUL_UNHANDLEABLE;
+    std::copy(bytes.begin(), bytes.end(), value_.begin());
+    return read_write(access, bytes.size(), true);
+}
+
+void VcpuEmulation::exit_for_pio(bool in, u16 port, unsigned bytes)
+{
+    kvm_run& run = vcpu_.run();
+    run.exit_reason = KVM_EXIT_IO;
+    run.io.direction = in ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
+    run.io.size = static_cast<u8>(bytes);
+    run.io.port = port;
+    run.io.count = 1;
+    run.io.data_offset = kPageSize * KVM_PIO_PAGE_OFFSET;
+    pio_needed_ = true;
+    pio_is_in_ = in;
+}
+
+X86Emul VcpuEmulation::pio_in(u16 port, std::span<u8> bytes)
+{
+    const auto size = static_cast<unsigned>(bytes.size());
+    if (pio_completed_)
+        std::copy_n(vcpu_.pio_data(), size, bytes.begin());
+    else if (!vcpu_.vm().bus(BusId::KVM_PIO_BUS).read(port, size, bytes.data())) {
+        std::memset(vcpu_.pio_data(), 0, size);
+        exit_for_pio(true, port, size);
+        pio_completed_ = true; // once the VMM comes back
+        return X86EMUL_IO_NEEDED;
+    }
+    pio_completed_ = false;
+    TRACE(vcpu_.trace(), trace::Event::kvm_pio, "read", size, port, traced_value(bytes.data(), size));
+    return X86EMUL_CONTINUE;
+}
+
+X86Emul VcpuEmulation::pio_out(u16 port, std::span<const u8> bytes)
+{
+    const auto size = static_cast<unsigned>(bytes.size());
+    TRACE(vcpu_.trace(), trace::Event::kvm_pio, "write", size, port, traced_value(bytes.data(), size));
+    if (vcpu_.vm().bus(BusId::KVM_PIO_BUS).write(port, size, bytes.data()))
+        return X86EMUL_CONTINUE;
+    std::copy(bytes.begin(), bytes.end(), vcpu_.pio_data());
+    exit_for_pio(false, port, size);
+    return X86EMUL_CONTINUE;
+}
+
+} // namespace seamless::kvm
