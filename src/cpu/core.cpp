@@ -3,10 +3,12 @@
 #include "cpu/core.h"
 
 #include <algorithm>
+#include <bit>
 #include <ctime>
 
 #include "cpu/package.h"
 #include "cpu/system/system.h"
+#include "cpu/vmx/virtual_apic.h"
 
 namespace seamless::cpu {
 
@@ -107,15 +109,17 @@ void Core::code_may_have_changed() { mmu_.flush_fetches(); }
 
 void Core::send_interrupt(u8 vector)
 {
-    interrupt_vector_.store(vector, std::memory_order_relaxed);
-    interrupt_pending_.store(true, std::memory_order_release);
-    __atomic_store_n(&frame_.request, kRequest, __ATOMIC_RELEASE);
+    interrupts_[vector / 64].fetch_or(bit(vector % 64));
+    __atomic_store_n(&frame_.request, kRequest, __ATOMIC_SEQ_CST);
 }
 
 bool Core::acknowledge_interrupts()
 {
-    __atomic_store_n(&frame_.request, u64{0}, __ATOMIC_RELAXED);
-    return interrupt_pending_.exchange(false, std::memory_order_acq_rel);
+    __atomic_store_n(&frame_.request, u64{0}, __ATOMIC_SEQ_CST);
+    u64 any = 0;
+    for (std::atomic<u64>& word : interrupts_)
+        any |= word.exchange(0);
+    return any != 0;
 }
 
 void Core::vm_enter(Vmcs& vmcs, GuestContext& context)
@@ -139,42 +143,107 @@ void Core::vm_enter(Vmcs& vmcs, GuestContext& context)
 
 void Core::run()
 {
-    if (vmcs_->entry_intr_info & spec::intr_info::VALID) {
-        const u32 info = vmcs_->entry_intr_info;
-        const Event event{.vector = spec::intr_info::vector(info),
-                          .type = spec::intr_info::type(info),
-                          .has_error_code = (info & spec::intr_info::ERROR_CODE) != 0,
-                          .error_code = vmcs_->entry_exception_error_code,
-                          .instruction_length = vmcs_->entry_instruction_len};
-        vmcs_->entry_intr_info = 0;
-        frame_.state.activity = spec::Activity::active;
-        if (!deliver(event))
-            return;
-    }
-    while (service_requests() && wait_while_halted() && run_one()) {
+    if (!inject())
+        return;
+    while (service_requests() && take_guest_events() && wait_while_halted() && run_one()) {
     }
 }
 
-// External interrupts of the host. False: VM exit.
+// The event that VM entry injects. False: its delivery made the guest exit.
+bool Core::inject()
+{
+    const u32 info = vmcs_->entry_intr_info;
+    if (!(info & spec::intr_info::VALID))
+        return true;
+    vmcs_->entry_intr_info = 0;
+    frame_.state.activity = spec::Activity::active;
+    const Event event{.vector = spec::intr_info::vector(info),
+                      .type = spec::intr_info::type(info),
+                      .has_error_code = (info & spec::intr_info::ERROR_CODE) != 0,
+                      .error_code = vmcs_->entry_exception_error_code,
+                      .instruction_length = vmcs_->entry_instruction_len};
+    if (event.type == spec::intr_info::NMI)
+        frame_.state.interruptibility |= spec::interruptibility::NMI;
+    return deliver(event);
+}
+
+// What others want of this processor. False: VM exit.
 bool Core::service_requests()
 {
     if (__atomic_load_n(&frame_.request, __ATOMIC_ACQUIRE) == 0) [[likely]]
         return true;
     __atomic_store_n(&frame_.request, u64{0}, __ATOMIC_SEQ_CST);
     do_maintenance();
-    if (!interrupt_pending_.load())
+    return take_host_interrupts();
+}
+
+// SDM: "External-Interrupt Exiting", "Posted-Interrupt Processing". The vector that made the guest exit stays
+// for the host to acknowledge.
+bool Core::take_host_interrupts()
+{
+    if (vmcs_->pin_based & spec::pin::POSTED_INTERRUPTS) {
+        const u8 notification = static_cast<u8>(vmcs_->posted_intr_nv);
+        const u64 mask = bit(notification % 64);
+        if (interrupts_[notification / 64].fetch_and(~mask) & mask)
+            VirtualApic(*vmcs_).take_posted();
+    }
+    for (unsigned i = 4; i-- > 0;)
+        if (const u64 word = interrupts_[i].load()) {
+            exit_vector_ = static_cast<u8>(i * 64 + 63 - static_cast<unsigned>(std::countl_zero(word)));
+            __atomic_store_n(&frame_.request, kRequest, __ATOMIC_SEQ_CST);
+            (void)exit(ExitReason::EXTERNAL_INTERRUPT);
+            return false;
+        }
+    return true;
+}
+
+bool Core::interrupt_window_open() const
+{
+    const CpuState& s = frame_.state;
+    return (s.rflags & spec::rflags::IF) &&
+           !(s.interruptibility & (spec::interruptibility::STI | spec::interruptibility::MOV_SS));
+}
+
+bool Core::virtual_interrupts() const
+{
+    return (vmcs_->proc_based2 & spec::proc2::VIRTUAL_INTERRUPT_DELIVERY) && VirtualApic(*vmcs_).pending();
+}
+
+// At an instruction boundary: window exits and virtual interrupts. SDM: "Priorities among simultaneous
+// events".
+bool Core::take_guest_events()
+{
+    using namespace spec;
+    CpuState& s = frame_.state;
+    const bool wants_nmi_window = vmcs_->proc_based & proc::NMI_WINDOW_EXITING;
+    if (wants_nmi_window && !(s.interruptibility & (interruptibility::NMI | interruptibility::MOV_SS))) {
+        (void)exit(ExitReason::NMI_WINDOW);
+        return false;
+    }
+    const bool wants_window = vmcs_->proc_based & proc::INTERRUPT_WINDOW_EXITING;
+    if (!wants_window && !virtual_interrupts()) [[likely]]
         return true;
-    __atomic_store_n(&frame_.request, kRequest, __ATOMIC_RELAXED); // until the host acknowledges
-    (void)exit(ExitReason::EXTERNAL_INTERRUPT);
-    return false;
+    if (!interrupt_window_open()) {
+        if (s.rflags & rflags::IF) // only a shadow: come back behind the next instruction, also from a loop
+            __atomic_store_n(&frame_.request, kRequest, __ATOMIC_SEQ_CST);
+        return true;
+    }
+    if (wants_window) {
+        (void)exit(ExitReason::INTERRUPT_WINDOW);
+        return false;
+    }
+    s.activity = Activity::active;
+    return deliver({.vector = VirtualApic(*vmcs_).deliver(), .type = intr_info::EXTERNAL});
 }
 
 // HLT that does not exit: the processor sleeps until somebody asks for it.
 bool Core::wait_while_halted()
 {
     while (frame_.state.activity == spec::Activity::hlt) {
-        if (!service_requests())
+        if (!service_requests() || !take_guest_events())
             return false;
+        if (frame_.state.activity != spec::Activity::hlt)
+            break;
         const timespec pause{.tv_sec = 0, .tv_nsec = 200'000};
         nanosleep(&pause, nullptr);
     }

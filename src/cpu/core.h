@@ -107,9 +107,14 @@ class Core final : public LogicalProcessor, private MmuPort, private EnginePort 
     [[nodiscard]] bool virtualization_exception(u64 qualification, Gva gla, Gpa gpa);
 
     void run();
+    [[nodiscard]] bool inject();
     [[nodiscard]] bool run_one(); // false: VM exit
     [[nodiscard]] bool take_exception();
     [[nodiscard]] bool service_requests();
+    [[nodiscard]] bool take_host_interrupts();
+    [[nodiscard]] bool take_guest_events(); // false: VM exit
+    [[nodiscard]] bool interrupt_window_open() const;
+    [[nodiscard]] bool virtual_interrupts() const;
     [[nodiscard]] bool wait_while_halted();
     [[nodiscard]] bool intercepted_exception(const Event& event);
     [[nodiscard]] Result<void, Fault> deliver_once(const Event& event);
@@ -138,8 +143,8 @@ class Core final : public LogicalProcessor, private MmuPort, private EnginePort 
     std::atomic<u64> maintenance_done_ = 0;   // tickets served
     std::atomic<bool> started_ = false;       // the engine is there
     std::atomic<bool> in_guest_ = false;
-    std::atomic<bool> interrupt_pending_ = false;
-    std::atomic<u8> interrupt_vector_ = 0;
+    std::atomic<u64> interrupts_[4] = {}; // host vectors that wait to be acknowledged
+    u8 exit_vector_ = 0;                  // which of them made the guest exit
     u64 vm_exits_ = 0;
 
     // What the cached translations belong to.

@@ -32,9 +32,9 @@ class LogicalProcessor {
     virtual void invept_all() = 0;
     virtual void invvpid(u16 vpid) = 0;
 
-    // Executed by the borrowing thread: software in root mode, or a device, may have written to memory that the guest
-    // executes. Hardware notices by itself; here, pages are looked at again when they are next executed. KVM says so
-    // on each KVM_RUN of a VM whose memory user space can write.
+    // Executed by the borrowing thread: software in root mode, or a device, may have written to memory that
+    // the guest executes. Hardware notices by itself; here, pages are looked at again when they are next
+    // executed. KVM says so on each KVM_RUN of a VM whose memory user space can write.
     virtual void code_may_have_changed() = 0;
 
     // Any thread, async-signal-safe: an IPI to this processor. A guest that runs here exits

@@ -4,6 +4,7 @@
 #include "cpu/cpuid.h"
 #include "cpu/system/operand.h"
 #include "cpu/system/system.h"
+#include "cpu/vmx/virtual_apic.h"
 
 namespace seamless::cpu::op {
 
@@ -106,8 +107,6 @@ Result<void, Fault> write_cr4(Core& core, u64 value, unsigned gpr)
     return set_cr4(core, (core.state().cr4 & v.cr4_guest_host_mask) | (value & ~v.cr4_guest_host_mask));
 }
 
-u32& tpr_of(const Vmcs& v) { return *mem::host_ptr<u32>(Hpa(v.virtual_apic_page + 0x80)); }
-
 Result<void, Fault> write_cr8(Core& core, u64 value, unsigned gpr)
 {
     const Vmcs& v = core.vmcs();
@@ -116,7 +115,7 @@ Result<void, Fault> write_cr8(Core& core, u64 value, unsigned gpr)
     if (v.proc_based & spec::proc::CR8_LOAD_EXITING)
         return fail(core.exit(ExitReason::CR_ACCESS, qualification(8, CrAccess::mov_to, gpr)));
     if (v.proc_based & spec::proc::TPR_SHADOW)
-        __atomic_store_n(&tpr_of(v), static_cast<u32>(value << 4), __ATOMIC_RELAXED);
+        VirtualApic(core.vmcs()).write_tpr(static_cast<u8>(value << 4));
     else
         core.state().cr8 = value;
     return {};
@@ -141,7 +140,7 @@ Result<u64, Fault> read_cr(Core& core, unsigned cr, unsigned gpr)
         if (v.proc_based & spec::proc::CR8_STORE_EXITING)
             return fail(core.exit(ExitReason::CR_ACCESS, qualification(8, CrAccess::mov_from, gpr)));
         return v.proc_based & spec::proc::TPR_SHADOW
-                   ? u64{__atomic_load_n(&tpr_of(v), __ATOMIC_RELAXED) >> 4 & 15}
+                   ? u64{VirtualApic(core.vmcs()).reg(VirtualApic::kTpr) >> 4 & 15}
                    : s.cr8;
     default:
         return fail(core.ud());

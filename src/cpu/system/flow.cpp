@@ -105,6 +105,17 @@ Result<void, Fault> push_frames(Core& core, u64 levels, u64 frame, unsigned size
     return push(core, frame, size);
 }
 
+// The frame pointers, and the room below them: the new top of the stack must be writable.
+Result<void, Fault> finish_frame(Core& core, u64 levels, u64 frame, unsigned size, u64 allocate)
+{
+    if (levels != 0)
+        TRY(push_frames(core, levels, frame, size));
+    release(core, -allocate);
+    const CpuState& s = core.state();
+    TRY(core.mmu().translate(linear_address(s, Seg::ss, s.reg(Gpr::rsp)), Access::write, Purpose::stack));
+    return {};
+}
+
 } // namespace
 
 Result<Flow, Fault> enter(Core& core, const Instruction& insn)
@@ -116,15 +127,12 @@ Result<Flow, Fault> enter(Core& core, const Instruction& insn)
     const u64 rsp = s.reg(Gpr::rsp);
     TRY(push(core, s.reg(Gpr::rbp), size));
     const u64 frame = s.reg(Gpr::rsp);
-    if (levels != 0) {
-        const Result<void, Fault> pushed = push_frames(core, levels, frame, size);
-        if (!pushed) {
-            s.reg(Gpr::rsp) = rsp;
-            return fail(pushed.error());
-        }
+    const Result<void, Fault> done = finish_frame(core, levels, frame, size, allocate);
+    if (!done) {
+        s.reg(Gpr::rsp) = rsp;
+        return fail(done.error());
     }
     s.reg(Gpr::rbp) = size == 2 ? with_field(s.reg(Gpr::rbp), 15, 0, frame) : frame;
-    release(core, -allocate);
     return Flow::next;
 }
 

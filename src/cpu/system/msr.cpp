@@ -7,6 +7,7 @@
 #include "base/table.h"
 #include "cpu/cpuid.h"
 #include "cpu/package.h"
+#include "cpu/vmx/virtual_apic.h"
 
 namespace seamless::cpu::op {
 
@@ -137,7 +138,24 @@ u32* virtual_apic_register(const Vmcs& v, u32 msr)
     return mem::host_ptr<u32>(Hpa(v.virtual_apic_page + u64{msr - kFirst} * 16));
 }
 
-constexpr u32 kX2ApicTpr = 0x808;
+constexpr u32 kX2ApicTpr = 0x808, kX2ApicEoi = 0x80b, kX2ApicSelfIpi = 0x83f;
+
+// SDM: "Virtualizing MSR-Based APIC Accesses", WRMSR. EOI and SELF_IPI only with virtual-interrupt delivery.
+Result<void, Fault> write_virtual_apic(Core& core, u32 msr, u64 value)
+{
+    Vmcs& v = core.vmcs();
+    VirtualApic apic(v);
+    const bool delivery = v.proc_based2 & spec::proc2::VIRTUAL_INTERRUPT_DELIVERY;
+    if (msr == kX2ApicTpr && value <= 0xff)
+        apic.write_tpr(static_cast<u8>(value));
+    else if (msr == kX2ApicEoi && value == 0 && delivery)
+        apic.write_eoi();
+    else if (msr == kX2ApicSelfIpi && value <= 0xff && delivery)
+        apic.self_ipi(static_cast<u8>(value));
+    else
+        return fail(core.gp());
+    return {};
+}
 
 void set_edx_eax(CpuState& s, u64 value)
 {
@@ -179,10 +197,8 @@ Result<Flow, Fault> wrmsr(Core& core, const Instruction&)
     if (exits(core.vmcs(), index, true))
         return fail(core.exit(ExitReason::MSR_WRITE));
     const u64 value = static_cast<u32>(s.reg(Gpr::rax)) | s.reg(Gpr::rdx) << 32;
-    if (u32* reg = virtual_apic_register(core.vmcs(), index)) {
-        if (index != kX2ApicTpr || value > 0xff)
-            return fail(core.gp());
-        __atomic_store_n(reg, static_cast<u32>(value), __ATOMIC_RELAXED);
+    if (virtual_apic_register(core.vmcs(), index)) {
+        TRY(write_virtual_apic(core, index, value));
         return Flow::next;
     }
     const bool command =

@@ -276,7 +276,7 @@ constexpr unsigned kFsw = 2, kFtw = 4, kSt = 32, kXmm = 160, kXstateBv = 512;
 // SDM: "Effect of MMX Instructions on x87 Floating-Point Tag Word".
 void enter_mmx(u8* image)
 {
-    const unsigned top = field(image[kFsw + 1], 5, 3);
+    const unsigned top = image[kFsw + 1] >> 3 & 7u;
     std::rotate(image + kSt, image + kSt + 16 * ((8 - top) & 7), image + kSt + 128);
     image[kFsw + 1] &= 0xc7;
     image[kFtw] = 0xff;
@@ -299,7 +299,7 @@ Result<void, Fault> check_maskmov(Core& core, bool mmx)
 bool maskmov_registers(Core& core, const Instruction& insn, bool mmx, std::span<u8> data, std::span<u8> mask)
 {
     const u8* image = core.xsave().bytes;
-    const unsigned top = mmx ? field(image[kFsw + 1], 5, 3) : 0;
+    const unsigned top = mmx ? image[kFsw + 1] >> 3 & 7u : 0;
     unsigned found = 0;
     for (const ZydisDecodedOperand& operand : insn.all_operands()) {
         if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER || found == 2 ||

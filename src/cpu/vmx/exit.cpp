@@ -63,8 +63,7 @@ void Core::store_exit(Vmcs& v)
     if (record_.reason != ExitReason::EXCEPTION_NMI) {
         v.exit_intr_info = 0;
         if (record_.reason == ExitReason::EXTERNAL_INTERRUPT)
-            v.exit_intr_info =
-                intr_info::VALID | intr_info::EXTERNAL | interrupt_vector_.load(std::memory_order_relaxed);
+            v.exit_intr_info = intr_info::VALID | intr_info::EXTERNAL | exit_vector_;
     }
     if (delivering_) {
         v.idt_vectoring_info = intr_info::VALID | current_event_.type | current_event_.vector |
