@@ -105,6 +105,20 @@ OpcodeRow refine(const Instruction& insn, OpcodeRow row)
     return row;
 }
 
+// Zydis 4.0 takes R13D for a base where SIB says that there is none (mod 0, base 5, address size 32).
+void repair_address(Instruction& insn)
+{
+    const auto& raw = insn.z.raw;
+    if (raw.sib.offset == 0 || raw.modrm.mod != 0 || raw.sib.base != 5)
+        return;
+    for (ZydisDecodedOperand& operand : std::span(insn.operands, insn.z.operand_count))
+        if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY &&
+            operand.encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM) {
+            operand.mem.base = ZYDIS_REGISTER_NONE;
+            operand.mem.disp = {.has_displacement = ZYAN_TRUE, .value = raw.disp.value};
+        }
+}
+
 bool isa_known(ZydisISASet isa)
 {
     static const auto known = [] {
@@ -129,6 +143,14 @@ const ZydisDecodedOperand* Instruction::memory() const
 
 unsigned Instruction::memory_size() const
 {
+    switch (z.mnemonic) {
+    case ZYDIS_MNEMONIC_CLFLUSH: // any byte of the line will do, and nothing behind it is touched
+    case ZYDIS_MNEMONIC_CLFLUSHOPT:
+    case ZYDIS_MNEMONIC_CLWB:
+        return 1;
+    default:
+        break;
+    }
     const ZydisDecodedOperand* operand = memory();
     return operand ? (operand->size + 7u) / 8u : 0;
 }
@@ -143,6 +165,9 @@ bool Instruction::uses_extended_state() const
 {
     if (z.meta.isa_set == ZYDIS_ISA_SET_X87 || z.meta.isa_set == ZYDIS_ISA_SET_FCMOV ||
         z.meta.isa_set == ZYDIS_ISA_SET_SSE3X87)
+        return true;
+    // No operand tells: CVTTSS2SI from memory, VZEROUPPER; and EMMS.
+    if (z.meta.exception_class != ZYDIS_EXCEPTION_CLASS_NONE || z.mnemonic == ZYDIS_MNEMONIC_EMMS)
         return true;
     return std::ranges::any_of(all_operands(), [](const ZydisDecodedOperand& operand) {
         if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER)
@@ -173,6 +198,7 @@ DecodeStatus decode(std::span<const u8> bytes, CodeSize size, Instruction& out)
     if (!ZYAN_SUCCESS(status))
         return DecodeStatus::invalid;
     std::memcpy(out.bytes, bytes.data(), out.z.length);
+    repair_address(out);
     OpcodeRow row = refine(out, kOpcodes[out.z.mnemonic]);
     if (!isa_known(out.z.meta.isa_set))
         row = {Execution::undefined, Operation::none};

@@ -24,14 +24,22 @@ struct AccessInfo {
     u16 size = 0;
     bool write = false;
     bool stack = false;
-    u16 index = 0; // of the instruction in the block
+    bool aligned = false; // #GP unless it is: takes priority over what the access itself raises
+    bool x87 = false;     // so does #MF, where an exception is pending
+    u16 index = 0;        // of the instruction in the block
 
-    [[nodiscard]] u32 pack() const { return size | u32{write} << 10 | u32{stack} << 11 | u32{index} << 16; }
+    [[nodiscard]] u32 pack() const
+    {
+        return size | u32{write} << 10 | u32{stack} << 11 | u32{aligned} << 12 | u32{x87} << 13 |
+               u32{index} << 16;
+    }
     [[nodiscard]] static AccessInfo unpack(u32 p)
     {
         return {.size = static_cast<u16>(p & 0x3ff),
                 .write = test(p, 10),
                 .stack = test(p, 11),
+                .aligned = test(p, 12),
+                .x87 = test(p, 13),
                 .index = static_cast<u16>(p >> 16)};
     }
 };

@@ -72,11 +72,12 @@ struct FlagUse {
 
 FlagUse flag_use(const Instruction& insn)
 {
-    if (insn.execution != Execution::native || !insn.z.cpu_flags)
-        return {.read = insn.execution == Execution::native || insn.execution == Execution::silent ||
-                                insn.operation == decode::Operation::lea
-                            ? 0
-                            : spec::rflags::kArithmetic};
+    if (insn.execution == Execution::silent)
+        return {.read = 0, .written = 0};
+    if (insn.execution == Execution::system || insn.execution == Execution::undefined)
+        return {}; // C++ reads them all
+    if (!insn.z.cpu_flags)
+        return {.read = 0, .written = 0};
     const ZydisAccessedFlags& f = *insn.z.cpu_flags;
     const bool by_count =
         insn.z.meta.category == ZYDIS_CATEGORY_SHIFT || insn.z.meta.category == ZYDIS_CATEGORY_ROTATE;
@@ -321,9 +322,7 @@ void Engine::emit_block(Block& block, std::span<const Instruction> insns, const 
     u64 flags = live_out ? spec::rflags::kArithmetic : 0;
     for (std::size_t i = insns.size(); i-- > 0;) {
         const FlagUse use = flag_use(insns[i]);
-        const bool branch =
-            insns[i].execution == Execution::control && insns[i].operation != decode::Operation::jcc;
-        flags = branch ? flags : (flags & ~use.written) | use.read;
+        flags = (flags & ~use.written) | use.read;
         live[i] = flags != 0;
     }
 
@@ -508,6 +507,11 @@ Result<SlowResult, Fault> Engine::access(Gva gva, const AccessInfo& info)
 {
     const Access access = info.write ? Access::write : Access::read;
     const Purpose purpose = info.stack ? Purpose::stack : Purpose::data;
+    constexpr u8 kErrorSummary = 0x80; // of FSW; the state is in the image while C++ runs
+    if (info.x87 && (frame_.xsave->bytes[2] & kErrorSummary))
+        return fail(raise(Vector::MF, 0));
+    if (info.aligned && (gva.value() & (info.size - 1u)))
+        return fail(raise(Vector::GP, 0));
     const Hpa first = TRY(mmu_.translate(gva, access, purpose));
     const u64 here = kPageSize - gva.page_offset();
     if (info.size <= here)

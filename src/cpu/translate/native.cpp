@@ -194,6 +194,62 @@ bool bit_string(const Instruction& insn)
     }
 }
 
+// Vector accesses that must be aligned. SDM: "Exception Conditions for Legacy SSE, AVX", by exception type.
+bool needs_alignment(const Instruction& insn)
+{
+    if (insn.z.mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B)
+        return true;
+    if (insn.memory_size() < 16 || insn.z.meta.isa_set == ZYDIS_ISA_SET_SHA) // SHA: not on AMD
+        return false;
+    switch (insn.z.meta.exception_class) {
+    case ZYDIS_EXCEPTION_CLASS_SSE1:
+    case ZYDIS_EXCEPTION_CLASS_AVX1:
+    case ZYDIS_EXCEPTION_CLASS_E1:
+    case ZYDIS_EXCEPTION_CLASS_E1NF:
+        return true;
+    case ZYDIS_EXCEPTION_CLASS_SSE2:
+    case ZYDIS_EXCEPTION_CLASS_SSE4:
+        break;
+    default:
+        return false;
+    }
+    switch (insn.z.mnemonic) {
+    case ZYDIS_MNEMONIC_MOVUPS:
+    case ZYDIS_MNEMONIC_MOVUPD:
+    case ZYDIS_MNEMONIC_MOVDQU:
+    case ZYDIS_MNEMONIC_LDDQU:
+    case ZYDIS_MNEMONIC_PCMPESTRI:
+    case ZYDIS_MNEMONIC_PCMPESTRM:
+    case ZYDIS_MNEMONIC_PCMPISTRI:
+    case ZYDIS_MNEMONIC_PCMPISTRM:
+        return false;
+    default:
+        return true;
+    }
+}
+
+// Instructions that report a pending x87 exception before they do anything else.
+bool waits_for_x87(const Instruction& insn)
+{
+    switch (insn.z.mnemonic) {
+    case ZYDIS_MNEMONIC_FNSTENV:
+    case ZYDIS_MNEMONIC_FNSAVE:
+    case ZYDIS_MNEMONIC_FNSTCW:
+    case ZYDIS_MNEMONIC_FNSTSW:
+        return false;
+    default:
+        break;
+    }
+    if (insn.z.meta.isa_set == ZYDIS_ISA_SET_X87)
+        return true;
+    return std::ranges::any_of(insn.all_operands(), [](const ZydisDecodedOperand& operand) {
+        if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER)
+            return false;
+        const auto file = ZydisRegisterGetClass(operand.reg.value);
+        return file == ZYDIS_REGCLASS_MMX || file == ZYDIS_REGCLASS_X87;
+    });
+}
+
 } // namespace
 
 void Emitter::native(const Instruction& insn, u16 index, bool flags_live)
@@ -224,6 +280,8 @@ void Emitter::native(const Instruction& insn, u16 index, bool flags_live)
     lookup({.size = static_cast<u16>(insn.memory_size()),
             .write = insn.memory_written(),
             .stack = memory->mem.segment == ZYDIS_REGISTER_SS,
+            .aligned = needs_alignment(insn),
+            .x87 = waits_for_x87(insn),
             .index = index},
            flags_live, op);
 }
