@@ -162,6 +162,12 @@ bool has_oracle(const Instruction& insn)
         return false;
     if (insn.z.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE && insn.has(ZYDIS_ATTRIB_HAS_OPERANDSIZE))
         return false; // AMD and Intel disagree on what 66H does to a branch
+    // Zydis has PAUSE for F3 REX.B 90, which is XCHG R8, RAX.
+    if (insn.z.mnemonic == ZYDIS_MNEMONIC_PAUSE && insn.z.raw.rex.B)
+        return false;
+    // 0F 0D with a register: a NOP to Intel, #UD to AMD.
+    if (insn.z.meta.isa_set == ZYDIS_ISA_SET_PREFETCH_NOP && insn.z.raw.modrm.mod == 3)
+        return false;
     switch (insn.execution) {
     case Execution::native:
         return !hidden_memory(insn);

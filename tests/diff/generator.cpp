@@ -38,7 +38,8 @@ void Generator::fill_extended(cpu::XsaveArea& area)
     const u64 fcw = masked ? 0x37f : 0x40 | (rng_.next() & 0xf3f);
     put(0, static_cast<u16>(rng_.percent(70) ? (fcw & 0xff) | (rng_.next() & 0xf00) : fcw));
     const u64 fsw = (rng_.next() & 0x7f00) | (rng_.percent(20) ? rng_.next() & 0x7f : 0);
-    put(2, static_cast<u16>(fsw));
+    const u64 pending = fsw & ~fcw & 0x3f ? 0x8080 : 0; // ES and B follow from the rest
+    put(2, static_cast<u16>(fsw | pending));
     put(4, static_cast<u8>(rng_.percent(40) ? 0xff : rng_.percent(30) ? 0 : rng_.next()));
     u64 mxcsr = rng_.percent(60) ? 0x1f80 : 0x1f80 & ~(rng_.next() & 0x1f80);
     if (rng_.percent(50))

@@ -18,8 +18,7 @@ struct Piece {
     std::vector<std::pair<u64, u64>> words;          // of memory, at the start of the case
     std::vector<u8> bytes;
     bool last = false; // nothing may follow
-    u64 ignore_begin = 0;
-    u64 ignore_end = 0;
+    Mask mask;
     ZydisMnemonic mnemonic{};
     ZydisISASet isa{};
     u32 code_begin = 0; // its bytes in Inputs::code, the loads of `registers` included

@@ -68,6 +68,7 @@ void GuestRunner::run(const Inputs& in, Outcome& out)
     };
     for (u64 i = 0; i < in.code.size(); ++i)
         *code_at(in.rip + i) = in.code[i];
+    machine_.lp.code_may_have_changed();
     for (unsigned i = 0; i < 2; ++i)
         std::memcpy(machine_.at(kFrames[i]), in.data.data() + i * kPageSize, kPageSize);
     enter(in);

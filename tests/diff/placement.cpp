@@ -90,7 +90,8 @@ class Placer {
             return kReadOnly + kPageSize - inside;
         if (roll < 98)
             return kData - inside;
-        return bit(47) + (rng_.percent(50) ? rng_.next() & bits(46, 6) : 0) - (rng_.percent(20) ? inside : 0);
+        // Not canonical. The last page below is the host kernel's, with an error code to match.
+        return bit(47) + 64 + (rng_.percent(50) ? rng_.next() & bits(46, 6) : 0);
     }
 
     bool patch(unsigned offset, unsigned size, u64 value)
@@ -196,15 +197,21 @@ class Placer {
     }
 
     // DEVIATION of the processor: x87 instruction and operand pointers are not the guest's, so what stores
-    // them is compared without them, and nothing may read them.
+    // them is compared without them, and nothing may read them. Microcode makes the accesses of these four in
+    // an order of its own, and leaves what it wrote before a fault.
     void x87_environment(u64 at)
     {
-        if (insn_.z.mnemonic != ZYDIS_MNEMONIC_FNSTENV && insn_.z.mnemonic != ZYDIS_MNEMONIC_FNSAVE)
+        const auto m = insn_.z.mnemonic;
+        if (m != ZYDIS_MNEMONIC_FNSTENV && m != ZYDIS_MNEMONIC_FNSAVE && m != ZYDIS_MNEMONIC_FLDENV &&
+            m != ZYDIS_MNEMONIC_FRSTOR)
+            return;
+        out_.last = true;
+        out_.mask.fault_offset = true;
+        if (m == ZYDIS_MNEMONIC_FLDENV || m == ZYDIS_MNEMONIC_FRSTOR)
             return;
         const bool short_form = insn_.z.operand_width == 16;
-        out_.last = true;
-        out_.ignore_begin = at + (short_form ? 6 : 12);
-        out_.ignore_end = at + (short_form ? 14 : 28);
+        out_.mask.data_begin = at + (short_form ? 6 : 12);
+        out_.mask.data_end = at + (short_form ? 14 : 28);
     }
 
     void word(u64 at, u64 value) { out_.words.emplace_back(at, value); }
@@ -266,6 +273,8 @@ class Placer {
         switch (insn_.operation) {
         case Operation::jcxz:
         case Operation::loop:
+            if (repeats())
+                return false; // to AMD these prefixes change the condition of LOOPE and LOOPNE
             set(Gpr::rcx, rng_.percent(60) ? address_value(rng_.below(3)) : rng_.integer());
             return relative();
         case Operation::enter:
@@ -280,13 +289,12 @@ class Placer {
             if (!alone_)
                 return false;
             set(Gpr::rsp, target(8, false));
-            word(out_.registers.back().second,
-                 rng_.next() & (spec::rflags::kArithmetic | spec::rflags::DF | spec::rflags::ID));
+            word(out_.registers.back().second, rng_.next() & (spec::rflags::kArithmetic | spec::rflags::DF));
             return true;
         case Operation::xlat:
-            return implicit(Gpr::rbx, 1);
+            return implicit(Gpr::rbx, 1, false);
         case Operation::maskmov:
-            return implicit(Gpr::rdi, 16);
+            return implicit(Gpr::rdi, 16, true); // whether bytes left out can fault is the host's choice
         case Operation::cld:
         case Operation::std:
             return true;
@@ -295,12 +303,20 @@ class Placer {
         }
     }
 
+    [[nodiscard]] bool repeats() const
+    {
+        for (unsigned i = 0; i < insn_.z.raw.prefix_count; ++i)
+            if (insn_.z.raw.prefixes[i].value == 0xf2 || insn_.z.raw.prefixes[i].value == 0xf3)
+                return true;
+        return false;
+    }
+
     // A memory operand that the encoding does not show, at the address in `r`.
-    bool implicit(Gpr r, unsigned size)
+    bool implicit(Gpr r, unsigned size, bool safe)
     {
         for (const ZydisDecodedOperand& operand : insn_.all_operands())
             if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY && names(operand.mem.base, r)) {
-                const u64 want = target(size, false) - segment_base(operand.mem.segment);
+                const u64 want = target(size, safe) - segment_base(operand.mem.segment);
                 if (address32() && want >> 32)
                     return false;
                 set(r, address_value(want));
@@ -312,7 +328,10 @@ class Placer {
     {
         if (insn_.has(ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE))
             set(Gpr::rcx, address_value(rng_.percent(90) ? rng_.below(40) : rng_.below(3000)));
-        return implicit(Gpr::rsi, 8) && implicit(Gpr::rdi, 8);
+        // Which operand of CMPS is read first is the host's choice: only one of them may fault.
+        const bool source_safe = insn_.operation == Operation::cmps && rng_.percent(50);
+        const bool destination_safe = insn_.operation == Operation::cmps && !source_safe;
+        return implicit(Gpr::rsi, 8, source_safe) && implicit(Gpr::rdi, 8, destination_safe);
     }
 
     const Instruction& insn_;

@@ -82,7 +82,7 @@ void normalize(cpu::XsaveArea& area)
     std::memset(area.bytes + kLegacyEnd, 0, 576 - kLegacyEnd);
 }
 
-std::string compare(const Outcome& host, const Outcome& guest, u64 ignore_begin, u64 ignore_end)
+std::string compare(const Outcome& host, const Outcome& guest, const Mask& mask)
 {
     std::string text;
     const auto differ = [&](std::string_view name, u64 a, u64 b) {
@@ -91,9 +91,10 @@ std::string compare(const Outcome& host, const Outcome& guest, u64 ignore_begin,
     };
     differ("vector", static_cast<u64>(host.vector), static_cast<u64>(guest.vector));
     differ("error code", host.error_code, guest.error_code);
-    differ("cr2", host.cr2, guest.cr2);
+    const u64 cr2_bits = mask.fault_offset ? ~(kPageSize - 1) : ~u64{0};
+    differ("cr2", host.cr2 & cr2_bits, guest.cr2 & cr2_bits);
     differ("rip", host.rip, guest.rip);
-    differ("rflags", host.rflags, guest.rflags);
+    differ("rflags", host.rflags & mask.flags, guest.rflags & mask.flags);
     for (unsigned i = 0; i < spec::kGprCount; ++i)
         differ(kNames[i], host.gpr[i], guest.gpr[i]);
     static const std::vector<Field> fields = xsave_fields();
@@ -106,7 +107,7 @@ std::string compare(const Outcome& host, const Outcome& guest, u64 ignore_begin,
         return text;
     unsigned shown = 0;
     for (u64 i = 0; i < kDataBytes && shown < 16; ++i)
-        if (host.data[i] != guest.data[i] && !(kData + i >= ignore_begin && kData + i < ignore_end)) {
+        if (host.data[i] != guest.data[i] && !(kData + i >= mask.data_begin && kData + i < mask.data_end)) {
             differ(fmt::format("[{:#x}]", kData + i), host.data[i], guest.data[i]);
             ++shown;
         }

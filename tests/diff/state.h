@@ -49,10 +49,16 @@ class Runner {
     virtual void run(const Inputs& in, Outcome& out) = 0;
 };
 
-// A line for each difference; empty if the outcomes agree. Bytes of `data` in [ignore_begin, ignore_end) are
-// not compared.
-[[nodiscard]] std::string compare(const Outcome& host, const Outcome& guest, u64 ignore_begin,
-                                  u64 ignore_end);
+// What is not compared, because it is the host's own business or a known deviation.
+struct Mask {
+    u64 flags = ~u64{0}; // these are compared
+    u64 data_begin = 0;  // bytes [begin, end) of memory
+    u64 data_end = 0;
+    bool fault_offset = false; // CR2 within its page: which of its accesses an instruction made first
+};
+
+// A line for each difference; empty if the outcomes agree.
+[[nodiscard]] std::string compare(const Outcome& host, const Outcome& guest, const Mask& mask);
 
 // Components that are in their initial state get its bytes, whatever the image holds.
 void normalize(cpu::XsaveArea& area);
