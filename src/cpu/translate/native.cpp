@@ -197,8 +197,14 @@ bool bit_string(const Instruction& insn)
 // Vector accesses that must be aligned. SDM: "Exception Conditions for Legacy SSE, AVX", by exception type.
 bool needs_alignment(const Instruction& insn)
 {
-    if (insn.z.mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B)
+    switch (insn.z.mnemonic) {
+    case ZYDIS_MNEMONIC_CMPXCHG16B:
+    case ZYDIS_MNEMONIC_CVTPD2PI: // Zydis has no exception type for these two
+    case ZYDIS_MNEMONIC_CVTTPD2PI:
         return true;
+    default:
+        break;
+    }
     if (insn.memory_size() < 16 || insn.z.meta.isa_set == ZYDIS_ISA_SET_SHA) // SHA: not on AMD
         return false;
     switch (insn.z.meta.exception_class) {
