@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <ctime>
+#include <utility>
 
 #include "cpu/package.h"
 #include "cpu/system/system.h"
@@ -145,6 +146,10 @@ void Core::run()
 {
     if (!inject())
         return;
+    // A single-step trap that a VM exit left pending. SDM: "Pending Debug Exceptions".
+    if (std::exchange(vmcs_->pending_dbg_exceptions, 0) & spec::dr6::BS)
+        if (!debug_trap(true))
+            return;
     while (service_requests() && take_guest_events() && wait_while_halted() && run_one()) {
     }
 }
@@ -250,39 +255,42 @@ bool Core::wait_while_halted()
     return true;
 }
 
+// A block, or one instruction in C++. False: VM exit.
 bool Core::run_one()
 {
     CpuState& s = frame_.state;
+    if (instruction_breakpoint()) [[unlikely]]
+        return deliver({.vector = static_cast<u8>(Vector::DB)});
     const u32 shadow = s.interruptibility & (spec::interruptibility::STI | spec::interruptibility::MOV_SS);
-    Result<const decode::Instruction*, Fault> result = engine_->run();
-    Fault fault{};
-    if (result) [[likely]] {
-        if (!result.value()) {
-            s.interruptibility &= ~shadow;
-            return true;
-        }
-        const decode::Instruction& insn = *result.value();
-        const Result<Flow, Fault> flow = execute_system(*this, insn);
-        if (flow) [[likely]] {
-            s.interruptibility &= ~shadow;
-            if (flow.value() == Flow::next) {
-                s.rip += insn.length();
-                if (!s.code64())
-                    s.rip = static_cast<u32>(s.rip);
-                s.rflags &= ~spec::rflags::RF;
-            }
-            return true;
-        }
-        fault = flow.error();
-    } else {
-        fault = result.error();
+    const bool stepping = s.rflags & spec::rflags::TF;
+    const Result<const decode::Instruction*, Fault> result = engine_->run();
+    if (!result) [[unlikely]]
+        return result.error() == Fault::exception && take_exception();
+    if (!result.value()) [[likely]] {
+        s.rflags &= ~spec::rflags::RF;
+        s.interruptibility &= ~shadow;
+        return debug_trap(stepping);
     }
-    return fault == Fault::exception && take_exception();
+    const decode::Instruction& insn = *result.value();
+    const Result<Flow, Fault> flow = execute_system(*this, insn);
+    if (!flow) [[unlikely]]
+        return flow.error() == Fault::exception && take_exception();
+    s.interruptibility &= ~shadow;
+    if (flow.value() == Flow::next) {
+        s.rip += insn.length();
+        if (!s.code64())
+            s.rip = static_cast<u32>(s.rip);
+        s.rflags &= ~spec::rflags::RF;
+    }
+    // Software events and fast calls that clear TF leave the handler unstepped; MOV SS holds the trap back.
+    const bool cleared = !(s.rflags & spec::rflags::TF) && flow.value() == Flow::stay;
+    return debug_trap(stepping && !cleared && !(s.interruptibility & spec::interruptibility::MOV_SS));
 }
 
 bool Core::take_exception()
 {
     const Vector vector = record_.vector;
+    (void)mmu_.take_watched(); // the instruction did not complete
     Event event{.vector = static_cast<u8>(vector),
                 .type = spec::intr_info::HARDWARE_EXCEPTION,
                 .has_error_code = spec::has_error_code(vector),

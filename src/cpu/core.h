@@ -110,6 +110,9 @@ class Core final : public LogicalProcessor, private MmuPort, private EnginePort 
     [[nodiscard]] bool inject();
     [[nodiscard]] bool run_one(); // false: VM exit
     [[nodiscard]] bool take_exception();
+    // breakpoint.cpp
+    [[nodiscard]] bool instruction_breakpoint();
+    [[nodiscard]] bool debug_trap(bool stepped); // false: VM exit
     [[nodiscard]] bool service_requests();
     [[nodiscard]] bool take_host_interrupts();
     [[nodiscard]] bool take_guest_events(); // false: VM exit

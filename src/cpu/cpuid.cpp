@@ -24,7 +24,7 @@ struct FeatureRow {
 
 // clang-format off
 // SDM: "CPUID—CPU Identification". What no bit names here is not offered: VMX, SMX, MONITOR, MPX, TSX, SGX, PT, PKU,
-// CET, AMX, UINTR, key locker, WAITPKG, ENQCMD, MOVDIR64B, perfmon, LA57.
+// CET, AMX, UINTR, key locker, WAITPKG, ENQCMD, MOVDIR64B, perfmon.
 constexpr FeatureRow kFeatures[] = {
     // SSE3 PCLMUL SSSE3 FMA CX16 PCID SSE4.1 SSE4.2 MOVBE POPCNT AES XSAVE AVX F16C; always x2APIC TSC-deadline RDRAND
     {1, 0, Reg::ecx, 0x36da3203, 0x41200000},
@@ -32,8 +32,8 @@ constexpr FeatureRow kFeatures[] = {
     {1, 0, Reg::edx, 0x0f8bf9fd, 0x00000200},
     // FSGSBASE BMI1 AVX2 BMI2 ERMS AVX512F/DQ IFMA CLFLUSHOPT CLWB CD SHA BW VL ADX; always SMEP INVPCID RDSEED SMAP
     {7, 0, Reg::ebx, 0xf1ab0329, 0x00140480},
-    // VBMI VBMI2 GFNI VAES VPCLMULQDQ VNNI BITALG VPOPCNTDQ; always UMIP RDPID
-    {7, 0, Reg::ecx, 0x00005f42, 0x00400004},
+    // VBMI VBMI2 GFNI VAES VPCLMULQDQ VNNI BITALG VPOPCNTDQ; always UMIP LA57 RDPID
+    {7, 0, Reg::ecx, 0x00005f42, 0x00410004},
     // FSRM VP2INTERSECT SERIALIZE AVX512_FP16
     {7, 0, Reg::edx, 0x00804110, 0},
     // AVX_VNNI AVX512_BF16 FZLRM FSRS FSRCS
@@ -53,7 +53,7 @@ constexpr u32 kPassed[] = {0,          2,          4,          0x80000000, 0x800
 
 constexpr u32 kMaxBasic = 0x1f;
 constexpr u32 kMaxExtended = 0x80000021;
-constexpr u32 kLinearBits = 48;
+constexpr u32 kLinearBits = 57;
 
 CpuidResult host(u32 leaf, u32 subleaf)
 {
@@ -99,13 +99,16 @@ CpuidResult leaf_1()
     return r;
 }
 
+// XSAVEOPT, XSAVEC, XGETBV with ECX = 1, XSAVES. All are executed in C++; EBX is the size for the reset XCR0.
+CpuidResult leaf_d_1() { return {.eax = 0xf, .ebx = 576}; }
+
 // Leaf 0DH: only the components that guests may use. Offsets and sizes are the host's, for the engine saves
 // state with the host's XSAVE.
 CpuidResult leaf_d(u32 subleaf)
 {
     const u64 xcr0 = supported_xcr0();
     if (subleaf == 1)
-        return {.eax = host(0xd, 1).eax & 0x7}; // XSAVEOPT, XSAVEC, XGETBV with ECX = 1
+        return leaf_d_1();
     if (subleaf >= 2)
         return subleaf < 63 && test(xcr0, subleaf) ? host(0xd, subleaf) : CpuidResult{};
     u32 size = 576; // legacy region and header

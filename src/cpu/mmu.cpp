@@ -142,6 +142,7 @@ Result<Hpa, Fault> Mmu::translate_fetch(Gva gva)
 
 Result<void, Fault> Mmu::read(Gva gva, std::span<u8> out, Purpose purpose)
 {
+    watch(gva, static_cast<unsigned>(out.size()), Access::read);
     while (!out.empty()) {
         const Hpa hpa = TRY(translate(gva, Access::read, purpose));
         const auto piece = out.first(std::min<u64>(out.size(), kPageSize - gva.page_offset()));
@@ -154,6 +155,7 @@ Result<void, Fault> Mmu::read(Gva gva, std::span<u8> out, Purpose purpose)
 
 Result<void, Fault> Mmu::write(Gva gva, std::span<const u8> in, Purpose purpose)
 {
+    watch(gva, static_cast<unsigned>(in.size()), Access::write);
     for (u64 at = 0; at < in.size(); at += kPageSize - (gva + at).page_offset())
         TRY(translate(gva + at, Access::write, purpose));
     while (!in.empty()) {

@@ -69,8 +69,10 @@ class Mmu {
     template <std::unsigned_integral T>
     [[nodiscard]] Result<T, Fault> load(Gva gva, Purpose purpose = Purpose::data)
     {
-        if ((gva.value() & (sizeof(T) - 1)) == 0)
+        if ((gva.value() & (sizeof(T) - 1)) == 0) {
+            watch(gva, sizeof(T), Access::read);
             return mem::load<T>(TRY(translate(gva, Access::read, purpose)));
+        }
         T value = 0;
         TRY(read(gva, {reinterpret_cast<u8*>(&value), sizeof value}, purpose));
         return value;
@@ -79,6 +81,7 @@ class Mmu {
     [[nodiscard]] Result<void, Fault> store(Gva gva, T value, Purpose purpose = Purpose::data)
     {
         if ((gva.value() & (sizeof(T) - 1)) == 0) {
+            watch(gva, sizeof(T), Access::write);
             mem::store<T>(TRY(translate(gva, Access::write, purpose)), value);
             return {};
         }
@@ -89,6 +92,11 @@ class Mmu {
     [[nodiscard]] Result<u64, Fault> load_n(Gva gva, unsigned bytes, Purpose purpose = Purpose::data);
     [[nodiscard]] Result<void, Fault> store_n(Gva gva, unsigned bytes, u64 value,
                                               Purpose purpose = Purpose::data);
+
+    // An access that data breakpoints may be set on: DR6.B0 to B3 of those it hits are collected.
+    void watch(Gva gva, unsigned size, Access access);
+    // What has been collected since the last call.
+    [[nodiscard]] u64 take_watched();
 
     [[nodiscard]] bool canonical(Gva gva) const;
     // The set that the current CPL and AC select.
@@ -106,6 +114,7 @@ class Mmu {
     static constexpr unsigned kFetchEntries = 64;
 
     u64 generation_ = 0;
+    u64 watched_ = 0;
     CpuState& state_;
     FaultRecord& record_;
     MmuPort& port_;

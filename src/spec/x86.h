@@ -40,10 +40,10 @@ inline constexpr u64 SCE = bit(0), LME = bit(8), LMA = bit(10), NXE = bit(11);
 }
 
 namespace dr6 {
-inline constexpr u64 kReset = 0xffff0ff0, BS = bit(14), BD = bit(13);
+inline constexpr u64 kReset = 0xffff0ff0, BS = bit(14), BD = bit(13), B0_3 = bits(3, 0);
 }
 namespace dr7 {
-inline constexpr u64 kReset = 0x400, GD = bit(13);
+inline constexpr u64 kReset = 0x400, GD = bit(13), ENABLED = bits(7, 0);
 }
 
 // SDM: "Exception and Interrupt Reference".

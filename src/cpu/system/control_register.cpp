@@ -32,7 +32,7 @@ u64 cr4_supported()
     static const u64 value = [] {
         u64 v = cr4::VME | cr4::PVI | cr4::TSD | cr4::DE | cr4::PSE | cr4::PAE | cr4::MCE | cr4::PGE |
                 cr4::PCE | cr4::OSFXSR | cr4::OSXMMEXCPT | cr4::OSXSAVE | cr4::SMEP | cr4::SMAP | cr4::UMIP |
-                cr4::PCIDE | cr4::VMXE;
+                cr4::PCIDE | cr4::VMXE | cr4::LA57;
         if (native_cpuid(7, 0).ebx & 1)
             v |= cr4::FSGSBASE;
         return v;
@@ -71,6 +71,8 @@ Result<void, Fault> set_cr4(Core& core, u64 value)
     if (value & ~cr4_supported())
         return fail(core.gp());
     if (s.long_mode() && !(value & cr4::PAE))
+        return fail(core.gp());
+    if (((value ^ s.cr4) & cr4::LA57) && s.long_mode())
         return fail(core.gp());
     if ((value & cr4::PCIDE) && !(s.cr4 & cr4::PCIDE) && (!s.long_mode() || (s.cr3 & 0xfff)))
         return fail(core.gp());

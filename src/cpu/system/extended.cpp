@@ -106,6 +106,20 @@ bool initial(const XsaveArea& area, unsigned i)
     return zero(b + component(i).offset, component(i).size);
 }
 
+// XSAVES and XRSTORS: ring 0, and as VMX allows.
+bool is_supervisor_form(const Instruction& insn) { return insn.z.meta.isa_set == ZYDIS_ISA_SET_XSAVES; }
+
+Result<void, Fault> check_supervisor_form(Core& core, bool supervisor)
+{
+    if (!supervisor)
+        return {};
+    if (!(core.vmcs().proc_based2 & spec::proc2::XSAVES))
+        return fail(core.ud());
+    if (user_mode(core))
+        return fail(core.gp());
+    return {};
+}
+
 } // namespace
 
 Result<Flow, Fault> fxsave(Core& core, const Instruction& insn)
@@ -206,7 +220,9 @@ Result<Flow, Fault> xrstor(Core& core, const Instruction& insn)
     TRY(check_available(core, true));
     const CpuState& s = core.state();
     const Gva gva = TRY(area_address(core, insn, 64));
-    const u64 mask = requested(s) & s.xcr0;
+    const bool supervisor = is_supervisor_form(insn);
+    TRY(check_supervisor_form(core, supervisor));
+    const u64 mask = requested(s) & (supervisor ? s.xcr0 | s.xss : s.xcr0);
     u8 image[kLegacyBytes];
     TRY(core.mmu().read(gva, image));
     u64 bv = 0;
@@ -217,7 +233,7 @@ Result<Flow, Fault> xrstor(Core& core, const Instruction& insn)
     const auto reserved_set = [&](unsigned from) {
         return std::any_of(image + kHeader + from, image + kHeader + 64, [](u8 b) { return b != 0; });
     };
-    if ((bv & ~s.xcr0) != 0 || reserved_set(compact ? 16 : 8) ||
+    if ((supervisor && !compact) || (bv & ~s.xcr0) != 0 || reserved_set(compact ? 16 : 8) ||
         (compact && ((bv & ~xcomp_bv) || (xcomp_bv & ~(s.xcr0 | bit(63))))))
         return fail(core.gp());
     const bool loads_mxcsr = compact ? (mask & kSse & bv) != 0 : (mask & (kSse | kAvx)) != 0;

@@ -73,7 +73,7 @@ class StringLoop {
     // How many whole elements both addresses have left in their pages; 0 if an element leaves its page.
     [[nodiscard]] u64 run_length(u64 most, std::initializer_list<Gva> addresses) const
     {
-        if (!forward())
+        if (!forward() || (s_.dr7 & spec::dr7::ENABLED))
             return 0;
         for (const Gva gva : addresses)
             most = std::min(most, (kPageSize - gva.page_offset()) / element_);

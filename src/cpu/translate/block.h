@@ -22,11 +22,14 @@ struct ModeWord {
     bool sse = true;         // CR4.OSFXSR
     bool avx = true;         // CR4.OSXSAVE with the AVX bits of XCR0
     bool avx512 = true;
+    bool single = false;    // one instruction at a time, every access in C++: RFLAGS.TF, breakpoints
+    bool alignment = false; // #AC: CR0.AM and RFLAGS.AC at CPL 3
 
     [[nodiscard]] u32 key() const
     {
         return static_cast<u32>(code) | u32{cpl} << 2 | u32{flat} << 4 | u32{tlb_set} << 5 |
-               u32{fp_trap} << 7 | u32{fp_emulate} << 8 | u32{sse} << 9 | u32{avx} << 10 | u32{avx512} << 11;
+               u32{fp_trap} << 7 | u32{fp_emulate} << 8 | u32{sse} << 9 | u32{avx} << 10 | u32{avx512} << 11 |
+               u32{single} << 12 | u32{alignment} << 13;
     }
 };
 

@@ -3,6 +3,7 @@
 #include "cpu/translate/engine.h"
 
 #include <asm/prctl.h>
+#include <bit>
 #include <cstring>
 #include <sys/auxv.h>
 #include <sys/syscall.h>
@@ -160,6 +161,8 @@ ModeWord Engine::mode_word() const
     mode.sse = s.cr4 & spec::cr4::OSFXSR;
     mode.avx = (s.cr4 & spec::cr4::OSXSAVE) && (s.xcr0 & 6) == 6;
     mode.avx512 = mode.avx && (s.xcr0 & 0xe6) == 0xe6;
+    mode.single = (s.rflags & spec::rflags::TF) || (s.dr7 & spec::dr7::ENABLED);
+    mode.alignment = (s.rflags & spec::rflags::AC) && (s.cr0 & spec::cr0::AM) && s.cpl() == 3;
     return mode;
 }
 
@@ -235,7 +238,8 @@ std::vector<Instruction> Engine::scan(Gva gva, const ModeWord& mode, Result<void
 {
     std::vector<Instruction> insns;
     u64 at = gva.page_offset();
-    while (insns.size() < max_insns_ && at < kPageSize) {
+    const unsigned most = mode.single ? 1 : max_insns_;
+    while (insns.size() < most && at < kPageSize) {
         Result<Instruction, Fault> insn = fetch_and_decode(gva.page() + at, mode.code, !insns.empty());
         if (!insn) {
             if (insns.empty())
@@ -327,7 +331,8 @@ void Engine::emit_block(Block& block, std::span<const Instruction> insns, const 
     }
 
     Assembler assembler(cache_->room(), cache_->room_address());
-    Emitter emitter(assembler, stubs_, mode, options_, block);
+    const EmitOptions options = mode.single || mode.alignment ? EmitOptions{} : options_;
+    Emitter emitter(assembler, stubs_, mode, options, block);
     block.host = reinterpret_cast<u8*>(cache_->room_address());
     emitter.begin();
     bool open = true;
@@ -512,6 +517,12 @@ Result<SlowResult, Fault> Engine::access(Gva gva, const AccessInfo& info)
         return fail(raise(Vector::MF, 0));
     if (info.aligned && (gva.value() & (info.size - 1u)))
         return fail(raise(Vector::GP, 0));
+    const bool checks_alignment = (frame_.state.rflags & spec::rflags::AC) &&
+                                  (frame_.state.cr0 & spec::cr0::AM) && frame_.state.cpl() == 3;
+    if (checks_alignment && info.size <= 8 && std::has_single_bit(info.size) &&
+        (gva.value() & (info.size - 1u)))
+        return fail(raise(Vector::AC, 0));
+    mmu_.watch(gva, info.size, access);
     const Hpa first = TRY(mmu_.translate(gva, access, purpose));
     const u64 here = kPageSize - gva.page_offset();
     if (info.size <= here)
