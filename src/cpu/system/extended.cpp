@@ -90,6 +90,18 @@ u64 requested(const CpuState& s) { return s.reg(Gpr::rdx) << 32 | static_cast<u3
 // instruction and operand pointers of x87).
 void clear_x87_pointers(u8* legacy) { std::memset(legacy + 8, 0, 16); }
 
+// What loading x87 state makes of a control and a status word: reserved bits are dropped, and ES and B follow
+// from the rest.
+void settle_x87(u8* legacy)
+{
+    const unsigned control = ((legacy[0] | legacy[1] << 8) & 0x1f7f) | 0x40;
+    const bool pending = (legacy[2] & ~control & 0x3f) != 0;
+    legacy[0] = static_cast<u8>(control);
+    legacy[1] = static_cast<u8>(control >> 8);
+    legacy[2] = static_cast<u8>((legacy[2] & 0x7f) | (pending ? 0x80 : 0));
+    legacy[3] = static_cast<u8>((legacy[3] & 0x7f) | (pending ? 0x80 : 0));
+}
+
 bool initial(const XsaveArea& area, unsigned i)
 {
     const u8* b = area.bytes;
@@ -144,6 +156,7 @@ Result<Flow, Fault> fxrstor(Core& core, const Instruction& insn)
     if (load_u32(image + kMxcsr) & ~kMxcsrMask)
         return fail(core.gp());
     clear_x87_pointers(image);
+    settle_x87(image);
     std::memcpy(core.xsave().bytes, image, core.state().code64() ? 416 : 288);
     xstate_bv(core.xsave()) |= kX87 | kSse;
     return Flow::next;
@@ -265,6 +278,7 @@ Result<Flow, Fault> xrstor(Core& core, const Instruction& insn)
         std::memcpy(next.bytes, x87_from, kMxcsr);
         std::memcpy(next.bytes + 32, x87_from + 32, 128);
         clear_x87_pointers(next.bytes);
+        settle_x87(next.bytes);
     }
     if (mask & kSse)
         std::memcpy(next.bytes + kXmm, sse_from + kXmm, kXmmBytes);

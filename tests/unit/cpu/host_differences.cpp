@@ -170,5 +170,16 @@ TEST_P(HostDifferences, PendingX87ExceptionsAreReportedBeforeMissingPages)
     }
 }
 
+TEST_P(HostDifferences, FxrstorDropsReservedBitsAndRecomputesTheSummary)
+{
+    machine.gpr(Gpr::rbx) = GuestMachine::kData;
+    machine.put<u16>(GuestMachine::kData + kFcw, 0xbf42);
+    machine.put<u16>(GuestMachine::kData + kFsw, 0x0146); // unmasked, yet neither ES nor B
+    machine.put<u32>(GuestMachine::kData + kMxcsr, 0x1f80);
+    EXPECT_EQ(machine.run({0x0f, 0xae, 0x0b, 0x0f, 0xae, 0x03}), ExitReason::VMCALL); // fxrstor, fxsave
+    EXPECT_EQ(machine.get<u16>(GuestMachine::kData + kFcw), 0x1f42);
+    EXPECT_EQ(machine.get<u16>(GuestMachine::kData + kFsw), 0x81c6);
+}
+
 } // namespace
 } // namespace seamless
