@@ -47,6 +47,8 @@ bool system_with_oracle(Operation operation)
     case Operation::std:
     case Operation::pushf:
     case Operation::popf:
+    case Operation::fxsave:
+    case Operation::fxrstor:
         return true;
     default:
         return false;
@@ -146,7 +148,8 @@ class Walk {
         if (decode::decode(bytes, decode::CodeSize::bits64, insn) != decode::DecodeStatus::ok)
             return true;
         form.modrm = insn.has(ZYDIS_ATTRIB_HAS_MODRM);
-        if (insn.z.encoding == form.encoding && has_oracle(insn))
+        // A prefix is no opcode, whatever follows it.
+        if (insn.z.encoding == form.encoding && insn.z.opcode == form.opcode && has_oracle(insn))
             found_[insn.z.mnemonic].push_back(form);
         return form.modrm;
     }

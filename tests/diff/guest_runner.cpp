@@ -61,19 +61,30 @@ void GuestRunner::enter(const Inputs& in)
     machine_.enter();
 }
 
-void GuestRunner::run(const Inputs& in, Outcome& out)
+u8* GuestRunner::code_at(u64 linear)
 {
-    const auto code_at = [&](u64 linear) {
-        return machine_.at(kCodeFrames[(linear - kCode) / kPageSize] + linear % kPageSize);
-    };
-    for (u64 i = 0; i < in.code.size(); ++i)
+    return machine_.at(kCodeFrames[(linear - kCode) / kPageSize] + linear % kPageSize);
+}
+
+void GuestRunner::load_code(const Inputs& in)
+{
+    if (in.rip == loaded_rip_ && in.code == loaded_)
+        return;
+    for (u64 i = 0; i < loaded_.size(); ++i)
+        *code_at(loaded_rip_ + i) = 0xcc;
+    loaded_rip_ = in.rip;
+    loaded_ = in.code;
+    for (u64 i = 0; i < loaded_.size(); ++i)
         *code_at(in.rip + i) = in.code[i];
     machine_.lp.code_may_have_changed();
+}
+
+void GuestRunner::run(const Inputs& in, Outcome& out)
+{
+    load_code(in);
     for (unsigned i = 0; i < 2; ++i)
         std::memcpy(machine_.at(kFrames[i]), in.data.data() + i * kPageSize, kPageSize);
     enter(in);
-    for (u64 i = 0; i < in.code.size(); ++i)
-        *code_at(in.rip + i) = 0xcc;
     for (unsigned i = 0; i < 2; ++i)
         std::memcpy(out.data.data() + i * kPageSize, machine_.at(kFrames[i]), kPageSize);
 

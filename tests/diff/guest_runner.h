@@ -15,9 +15,13 @@ class GuestRunner final : public Runner {
   private:
     void map_page(u64 linear, u64 physical, u64 page_table_flags);
     void enter(const Inputs& in);
+    void load_code(const Inputs& in);
+    [[nodiscard]] u8* code_at(u64 linear);
 
     fakes::GuestMachine machine_;
     u64 fs_base_;
+    u64 loaded_rip_ = kCode; // the code that is in place: running it again uses what was translated
+    std::vector<u8> loaded_;
 };
 
 } // namespace seamless::diff

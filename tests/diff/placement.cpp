@@ -259,11 +259,16 @@ class Placer {
 
     u64 branch_target() { return kBranchTargets + rng_.below(kBranchTargetBytes); }
 
-    // A relative branch goes forward, where INT3 waits.
+    // A relative branch goes forward, where INT3 waits; or to the next instruction, which is a block of its
+    // own then.
     bool relative()
     {
-        out_.last = true;
         const auto& raw = insn_.z.raw.imm[0];
+        if (insn_.operation != Operation::call && rng_.percent(50)) {
+            out_.last = false;
+            return patch(raw.offset, raw.size / 8u, 0);
+        }
+        out_.last = true;
         const u64 value = raw.size == 8 ? rng_.below(100) : branch_target() - end();
         return patch(raw.offset, raw.size / 8u, value);
     }
@@ -298,6 +303,9 @@ class Placer {
         case Operation::cld:
         case Operation::std:
             return true;
+        case Operation::fxsave:
+        case Operation::fxrstor:
+            return fx_image();
         default:
             return string();
         }
@@ -309,6 +317,23 @@ class Placer {
             if (insn_.z.raw.prefixes[i].value == 0xf2 || insn_.z.raw.prefixes[i].value == 0xf3)
                 return true;
         return false;
+    }
+
+    bool fx_image()
+    {
+        const std::optional<u64> at = address(target(512, true), false);
+        if (!at)
+            return false;
+        constexpr u64 kPointers = 6, kMxcsr = 24, kMxcsrMaskEnd = 32; // the mask has a bit for AMD's MXCSR.MM
+        if (insn_.operation == Operation::fxrstor) {
+            if (rng_.percent(80)) // MXCSR without reserved bits
+                word(*at + kMxcsr, rng_.next() & 0x0000ffff);
+            return alone_;
+        }
+        out_.last = true;
+        out_.mask.data_begin = *at + kPointers;
+        out_.mask.data_end = *at + kMxcsrMaskEnd;
+        return true;
     }
 
     // A memory operand that the encoding does not show, at the address in `r`.

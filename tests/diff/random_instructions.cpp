@@ -198,7 +198,8 @@ class Differ {
         for (const MnemonicForms& row : generator_.forms())
             if (!by_mnemonic_.contains(row.mnemonic))
                 missing += fmt::format(" {}", ZydisMnemonicGetString(row.mnemonic));
-        fmt::print("seed {}: {} instructions in {} runs; {} of {} mnemonics\n  by instruction set:{}\n"
+        fmt::print("seed {}: {} instructions in {} runs; {} mnemonics ({} in the opcode maps)\n  by "
+                   "instruction set:{}\n"
                    "  ended by vector:{}\n  not covered:{}\n",
                    options.seed, cases_, runs_, by_mnemonic_.size(), generator_.mnemonics(), isa, vectors,
                    missing);
