@@ -8,6 +8,7 @@
 #include <fstream>
 #include <iterator>
 #include <sys/mman.h>
+#include <utility>
 
 #include "fakes/guest_machine.h"
 
@@ -40,7 +41,7 @@ double seconds(const auto& work)
 int main(int argc, char** argv)
 {
     if (argc < 2) {
-        std::fprintf(stderr, "usage: bench_compute COMPUTE.bin [scale of step mode's work]\n");
+        std::fprintf(stderr, "usage: bench_compute COMPUTE.bin [RESULTS.json]\n");
         return 2;
     }
     std::ifstream file(argv[1], std::ios::binary);
@@ -75,6 +76,9 @@ int main(int argc, char** argv)
     };
 
     std::printf("%-16s %10s %10s %8s %14s\n", "kernel", "native ms", "full ms", "ratio", "step Minsn/s");
+    std::FILE* json = argc > 2 ? std::fopen(argv[2], "w") : nullptr;
+    const char* separator = "[";
+    bool wrong = false;
     double product = 1;
     for (const Kernel& k : kKernels) {
         u64 want = 0;
@@ -94,8 +98,18 @@ int main(int argc, char** argv)
         std::printf("%-16s %10.2f %10.2f %8.2f %14.2f%s\n", k.name, best_native * 1e3, best_full * 1e3,
                     best_full / best_native, static_cast<double>(count) / stepped / 1e6,
                     want == got ? "" : "  WRONG RESULT");
+        if (json)
+            std::fprintf(
+                json, "%s\n{\"kernel\":\"%s\",\"native_s\":%.6f,\"full_s\":%.6f,\"step_minsn_per_s\":%.2f}",
+                std::exchange(separator, ","), k.name, best_native, best_full,
+                static_cast<double>(count) / stepped / 1e6);
+        wrong |= want != got;
         product *= best_full / best_native;
     }
     std::printf("geometric mean %.2f\n", std::pow(product, 1.0 / std::size(kKernels)));
-    return 0;
+    if (json) {
+        std::fprintf(json, "\n]\n");
+        std::fclose(json);
+    }
+    return wrong;
 }
