@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// A simulated host with the real processor, TDX module and KVM, and the ioctls of a VMM upon it.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string_view>
+#include <sys/mman.h>
+#include <vector>
+
+#include "cpu/processor.h"
+#include "kvm/vcpu.h"
+#include "kvm/vm.h"
+#include "platform/platform.h"
+#include "spec/kvm_abi.h"
+#include "uapi/device.h"
+
+namespace seamless::abi {
+
+using namespace spec::kvm;
+using trace::Event;
+
+// Keeps what was traced; `watch` is called for each record, on the thread of the vCPU.
+struct Recorder : trace::Sink {
+    std::vector<trace::Record> records;
+    std::function<void(const trace::Record&)> watch;
+
+    void write(const trace::Record& record) override
+    {
+        records.push_back(record);
+        if (watch)
+            watch(record);
+    }
+    [[nodiscard]] std::vector<trace::Record> of(Event event) const
+    {
+        std::vector<trace::Record> found;
+        for (const auto& r : records)
+            if (r.event == event)
+                found.push_back(r);
+        return found;
+    }
+    // Exits with `reason`, as KVM names it.
+    [[nodiscard]] std::size_t exits(std::string_view reason) const
+    {
+        std::size_t n = 0;
+        for (const auto& r : of(Event::kvm_exit))
+            n += r.values[0].text == reason;
+        return n;
+    }
+};
+
+struct Memory {
+    explicit Memory(u64 size)
+        : bytes(size),
+          at(static_cast<u8*>(
+              ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)))
+    {}
+    ~Memory() { ::munmap(at, bytes); }
+    Memory(const Memory&) = delete;
+    Memory& operator=(const Memory&) = delete;
+
+    template <typename T>
+    [[nodiscard]] T get(u64 offset) const
+    {
+        T value;
+        std::memcpy(&value, at + offset, sizeof value);
+        return value;
+    }
+    template <typename T>
+    void put(u64 offset, T value)
+    {
+        std::memcpy(at + offset, &value, sizeof value);
+    }
+
+    u64 bytes;
+    u8* at;
+};
+
+class Host {
+  public:
+    explicit Host(const kvm::x86_ops& ops = kvm::vt_x86_ops)
+    {
+        platform::Parameters p;
+        p.make_lp = cpu::make_processor(cpu::EngineMode::full);
+        p.logical_processors = 2;
+        p.memory_bytes = u64{2} << 30;
+        p.trace_sink = &trace;
+        p.ops = ops;
+        platform = std::move(platform::Platform::create(p)).value();
+        device = std::make_unique<uapi::Device>(*platform);
+        sys = device->open();
+    }
+
+    long ioctl(int fd, unsigned long request, const void* arg)
+    {
+        return device->ioctl(fd, request, const_cast<void*>(arg));
+    }
+    long ioctl(int fd, unsigned long request, u64 arg = 0)
+    {
+        return device->ioctl(fd, request, reinterpret_cast<void*>(arg));
+    }
+
+    Recorder trace;
+    std::unique_ptr<platform::Platform> platform;
+    std::unique_ptr<uapi::Device> device;
+    int sys = -1;
+};
+
+} // namespace seamless::abi
