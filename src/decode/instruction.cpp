@@ -97,11 +97,12 @@ OpcodeRow refine(const Instruction& insn, OpcodeRow row)
     default:
         break;
     }
-    // Memory operands with a vector of addresses are not something a host instruction could be given one
-    // pointer for.
-    if (insn.z.meta.category == ZYDIS_CATEGORY_AVX2GATHER || insn.z.meta.category == ZYDIS_CATEGORY_GATHER ||
-        insn.z.meta.category == ZYDIS_CATEGORY_SCATTER)
-        return {Execution::undefined, Operation::gather};
+    // A vector of addresses is not something a host instruction could be given one pointer for. AVX-512's are
+    // not there.
+    if (insn.z.meta.isa_set == ZYDIS_ISA_SET_AVX2GATHER)
+        return {Execution::system, Operation::gather};
+    if (insn.z.meta.category == ZYDIS_CATEGORY_GATHER || insn.z.meta.category == ZYDIS_CATEGORY_SCATTER)
+        return {Execution::undefined, Operation::none};
     return row;
 }
 

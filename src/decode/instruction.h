@@ -39,6 +39,7 @@ enum class Operation : u8 {
     cmps,
     xlat,
     maskmov,
+    vmaskmov,
     cpuid,
     rdtsc,
     rdpid,
