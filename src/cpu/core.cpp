@@ -169,6 +169,7 @@ bool Core::inject()
                       .instruction_length = vmcs_->entry_instruction_len};
     if (event.type == spec::intr_info::NMI)
         frame_.state.interruptibility |= spec::interruptibility::NMI;
+    record_.cr2 = frame_.state.cr2; // an injected #PF leaves CR2 to software
     return deliver(event);
 }
 

@@ -268,7 +268,7 @@ TEST_F(PlainMmio, APageFaultOfTheOtherOperandReachesTheGuest)
 
 // TODO: the processor replaces CR2 when a #PF is injected (SDM: "Event Injection": it must not); enable this
 // test with the fix.
-TEST_F(PlainMmio, DISABLED_AnInjectedPageFaultKeepsCr2)
+TEST_F(PlainMmio, AnInjectedPageFaultKeepsCr2)
 {
     map_memory_and_device();
     vm.regs.rsi = kDevice;

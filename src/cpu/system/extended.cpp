@@ -86,8 +86,7 @@ Result<Gva, Fault> area_address(Core& core, const Instruction& insn, u64 alignme
 
 u64 requested(const CpuState& s) { return s.reg(Gpr::rdx) << 32 | static_cast<u32>(s.reg(Gpr::rax)); }
 
-// The legacy region as FXSAVE writes it: x87 pointers are not tracked and read as zero (DEVIATION: last
-// instruction and operand pointers of x87).
+// DEVIATION: the last instruction and operand pointers of x87 are not tracked and read as zero.
 void clear_x87_pointers(u8* legacy) { std::memset(legacy + 8, 0, 16); }
 
 // What loading x87 state makes of a control and a status word: reserved bits are dropped, and ES and B follow

@@ -556,6 +556,7 @@ SlowResult Engine::slow_access(Frame* frame, u64 gva, u32 packed, u64 return_add
     return {.host = 0, .skip = 0};
 }
 
+// DEVIATION: a LOCKed access that crosses pages is not atomic towards other processors.
 SlowResult Engine::commit_bounce(Frame* frame, u64, u32, u64)
 {
     const Bounce& b = frame->bounce;
