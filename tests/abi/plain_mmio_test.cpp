@@ -266,8 +266,6 @@ TEST_F(PlainMmio, APageFaultOfTheOtherOperandReachesTheGuest)
     EXPECT_EQ(vm.memory.get<u32>(vm.regs.rsp), 2u); // a write to a page that is not present
 }
 
-// TODO: the processor replaces CR2 when a #PF is injected (SDM: "Event Injection": it must not); enable this
-// test with the fix.
 TEST_F(PlainMmio, AnInjectedPageFaultKeepsCr2)
 {
     map_memory_and_device();
