@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <fcntl.h>
-#include <string_view>
 #include <unistd.h>
+
+#include "kvm/eventfd.h"
 
 namespace seamless::kvm {
 
@@ -68,25 +68,6 @@ class Ioeventfd : public IoDevice {
 
     int fd_;
 };
-
-namespace {
-
-// An eventfd is recognised by its name in /proc, the only place where the kernel tells.
-Result<int, Errno> duplicate_eventfd(int fd)
-{
-    const int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    if (copy < 0)
-        return fail(Errno{EBADF});
-    char path[64], target[64] = {};
-    snprintf(path, sizeof path, "/proc/self/fd/%d", copy);
-    const ssize_t n = readlink(path, target, sizeof target - 1);
-    if (n > 0 && std::string_view(target).find("[eventfd]") != std::string_view::npos)
-        return copy;
-    close(copy);
-    return fail(Errno{EINVAL});
-}
-
-} // namespace
 
 Ioeventfds::Ioeventfds(IoBus (&buses)[kBusCount]) : buses_(buses) {}
 

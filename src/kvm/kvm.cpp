@@ -9,8 +9,13 @@ namespace seamless::kvm {
 
 using namespace spec::kvm;
 
-Kvm::Kvm(cpu::Package& package, cpu::SeamPort* seam, const x86_ops& ops)
-    : package_(package), ops_(ops), processors_(package), tdx_(processors_, seam)
+Kvm::Kvm(cpu::Package& package, cpu::SeamPort* seam, const x86_ops& ops, HostTimers* timers)
+    : package_(package),
+      ops_(ops),
+      processors_(package),
+      own_timers_(timers ? nullptr : std::make_unique<TimerThread>(package.clock())),
+      timers_(timers ? *timers : *own_timers_),
+      tdx_(processors_, seam)
 {}
 
 Kvm::~Kvm() = default;
@@ -49,7 +54,7 @@ void add_leaf(std::vector<kvm_cpuid_entry2>& all, u32 leaf, u32 subleaf)
     if (has_subleaves(leaf))
         e.flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
     if (leaf == 1)
-        e.ecx |= 1u << 21 | 1u << 31; // x2APIC, hypervisor
+        e.ecx |= 1u << 21 | 1u << 24 | 1u << 31; // x2APIC, TSC deadline, hypervisor
     if (leaf == 0x80000008)
         e.eax &= ~0x00ff0000u;
     all.push_back(e);

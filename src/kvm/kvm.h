@@ -7,6 +7,7 @@
 
 #include "cpu/package.h"
 #include "cpu/seam_port.h"
+#include "kvm/irqchip/host_timer.h"
 #include "kvm/processors.h"
 #include "kvm/tdx_host/tdx_host.h"
 #include "kvm/x86_ops/x86_ops.h"
@@ -19,7 +20,9 @@ class Vm;
 class Kvm {
   public:
     // `seam`: the TDX module, or null; `tdx` tells whether bringing it up worked, VMs of type TDX need it.
-    Kvm(cpu::Package& package, cpu::SeamPort* seam, const x86_ops& ops = vt_x86_ops);
+    // `timers`: those of the host if null; else they outlive it.
+    Kvm(cpu::Package& package, cpu::SeamPort* seam, const x86_ops& ops = vt_x86_ops,
+        HostTimers* timers = nullptr);
     ~Kvm();
     Kvm(const Kvm&) = delete;
     Kvm& operator=(const Kvm&) = delete;
@@ -33,6 +36,7 @@ class Kvm {
 
     [[nodiscard]] cpu::Package& package() { return package_; }
     [[nodiscard]] Processors& processors() { return processors_; }
+    [[nodiscard]] HostTimers& timers() { return timers_; }
     [[nodiscard]] TdxHost* tdx() { return tdx_ready_ ? &tdx_ : nullptr; }
     [[nodiscard]] const x86_ops& ops() const { return ops_; }
     [[nodiscard]] u32 tsc_khz() const;
@@ -41,6 +45,8 @@ class Kvm {
     cpu::Package& package_;
     x86_ops ops_;
     Processors processors_;
+    std::unique_ptr<HostTimers> own_timers_;
+    HostTimers& timers_;
     TdxHost tdx_;
     bool tdx_ready_ = false;
 };

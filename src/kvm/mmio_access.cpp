@@ -125,12 +125,12 @@ bool VcpuEmulation::is_mmio(u64 gpa) const
 // In pieces of up to 8 bytes, until a piece that no device of KVM's claims. How much was served.
 unsigned VcpuEmulation::offer_to_bus(u64 gpa, std::size_t at, unsigned bytes, bool write)
 {
-    IoBus& bus = vcpu_.vm().bus(BusId::KVM_MMIO_BUS);
     unsigned served = 0;
     while (served < bytes) {
         const unsigned piece = std::min(8u, bytes - served);
         u8* const data = value_.data() + at + served;
-        if (write ? !bus.write(gpa + served, piece, data) : !bus.read(gpa + served, piece, data))
+        if (write ? !vcpu_.mmio_bus_write(gpa + served, piece, data)
+                  : !vcpu_.mmio_bus_read(gpa + served, piece, data))
             break;
         if (!write)
             TRACE(vcpu_.trace(), trace::Event::kvm_mmio, "read", piece, gpa + served,

@@ -25,8 +25,7 @@ constexpr u8 kRescheduleVector = 0xfd;
 
 Vcpu::Vcpu(Vm& vm, u32 vcpu_id)
     : id(vcpu_id),
-      lapic(vcpu_id),
-      apic_base(0xfee00800 | (vcpu_id == vm.bsp_vcpu_id ? bit(8) : 0)),
+      lapic(apic_port, vm.kvm().package().clock(), vm.kvm().timers(), vcpu_id, vcpu_id == vm.bsp_vcpu_id),
       vm_(vm),
       trace_{&vm.kvm().package().tracer(), vcpu_id},
       requests_(KVM_REQ_LOAD_MMU_PGD | KVM_REQ_TLB_FLUSH),
@@ -36,6 +35,7 @@ Vcpu::Vcpu(Vm& vm, u32 vcpu_id)
 
 Vcpu::~Vcpu()
 {
+    lapic.shut_down(); // its timer must not find half a vCPU
     vm_.ops.vcpu_free(*this);
     if (pages_)
         munmap(pages_, kVcpuMmapSize);
@@ -72,7 +72,7 @@ void Vcpu::make_request(u32 request)
     requests_.fetch_or(request);
     if (cpu::LogicalProcessor* lp = running_on.load(); lp && in_guest())
         lp->send_interrupt(kRescheduleVector);
-    if (request & (KVM_REQ_UNBLOCK | KVM_REQ_VM_DEAD | KVM_REQ_EVENT)) {
+    if ((request & (KVM_REQ_UNBLOCK | KVM_REQ_VM_DEAD | KVM_REQ_EVENT)) && blocking_.load()) {
         const u64 one = 1;
         [[maybe_unused]] const ssize_t written = write(wake_fd_, &one, sizeof one);
     }
@@ -94,16 +94,19 @@ void Vcpu::set_mp_state(u32 state)
 
 bool Vcpu::runnable() const { return mp_state_.load() == KVM_MP_STATE_RUNNABLE; }
 
-// Halted, or waiting for its start: no processor is held meanwhile.
-Handled Vcpu::block()
+// Halted, or waiting for its start: no processor is held meanwhile. Ends when that state does.
+void Vcpu::block()
 {
+    const u32 waiting_in = mp_state();
     for (;;) {
-        if (signal_pending() || vm_.dead())
-            return kResume;
+        blocking_.store(true); // before the look: from now on news come with a wake-up
+        accept_apic_events();
         if (mp_state_.load() == KVM_MP_STATE_HALTED && vm_.ops.has_events(*this))
             mp_state_.store(KVM_MP_STATE_RUNNABLE);
-        if (runnable())
-            return kResume;
+        if (signal_pending() || vm_.dead() || mp_state() != waiting_in) {
+            blocking_.store(false);
+            return;
+        }
         pollfd wake{.fd = wake_fd_, .events = POLLIN, .revents = 0};
         if (poll(&wake, 1, -1) < 0 && errno == EINTR)
             signal_.store(true); // a handler ran on this thread: as a kernel's wait, ours ends
@@ -146,13 +149,21 @@ void Vcpu::serve_requests(cpu::LogicalProcessor& lp)
 
 Handled Vcpu::vcpu_enter_guest(cpu::LogicalProcessor& lp)
 {
+    accept_apic_events();
+    if (!runnable())
+        return kResume;
+    if (pending_ioapic_eoi >= 0) {
+        run().exit_reason = KVM_EXIT_IOAPIC_EOI;
+        run().eoi.vector = static_cast<u8>(std::exchange(pending_ioapic_eoi, -1));
+        return kToUser;
+    }
     // Interrupts of the host that came meanwhile; from here on one that arrives ends the entry at once.
     if (lp.acknowledge_interrupts())
         vm_.kvm().processors().serve_calls(lp);
     guest_mode_.fetch_add(1);
     serve_requests(lp);
     Fastpath fastpath = Fastpath::EXIT_FASTPATH_EXIT_HANDLED;
-    const bool enter = !signal_pending() && !vm_.dead();
+    const bool enter = !signal_pending() && !vm_.dead() && !has_init_or_sipi();
     if (enter)
         fastpath = vm_.ops.vcpu_run(*this, lp);
     guest_mode_.fetch_add(1);
@@ -183,9 +194,13 @@ Handled Vcpu::run_loaded()
 Handled Vcpu::vcpu_run_loop()
 {
     for (;;) {
-        const Handled r = runnable() ? run_loaded() : block();
-        if (!r || r.value() <= 0)
-            return r;
+        if (runnable()) {
+            const Handled r = run_loaded();
+            if (!r || r.value() <= 0)
+                return r;
+        } else {
+            block();
+        }
         if (vm_.dead())
             return fail(Errno{EIO});
         if (signal_pending()) {
@@ -201,7 +216,7 @@ Handled Vcpu::run_ioctl()
     if (mp_state() == KVM_MP_STATE_UNINITIALIZED) {
         if (run().immediate_exit)
             return fail(Errno{EINTR});
-        (void)block();
+        block();
         if (!signal_pending())
             return fail(Errno{EAGAIN});
         run().exit_reason = KVM_EXIT_INTR;
@@ -249,7 +264,7 @@ const char* kvm_exit_name(u32 reason)
         {KVM_EXIT_MMIO, "KVM_EXIT_MMIO"}, {KVM_EXIT_IRQ_WINDOW_OPEN, "KVM_EXIT_IRQ_WINDOW_OPEN"},
         {KVM_EXIT_SHUTDOWN, "KVM_EXIT_SHUTDOWN"}, {KVM_EXIT_FAIL_ENTRY, "KVM_EXIT_FAIL_ENTRY"},
         {KVM_EXIT_INTR, "KVM_EXIT_INTR"}, {KVM_EXIT_INTERNAL_ERROR, "KVM_EXIT_INTERNAL_ERROR"},
-        {KVM_EXIT_SYSTEM_EVENT, "KVM_EXIT_SYSTEM_EVENT"}, {KVM_EXIT_X86_RDMSR, "KVM_EXIT_X86_RDMSR"},
+        {KVM_EXIT_IOAPIC_EOI, "KVM_EXIT_IOAPIC_EOI"}, {KVM_EXIT_SYSTEM_EVENT, "KVM_EXIT_SYSTEM_EVENT"}, {KVM_EXIT_X86_RDMSR, "KVM_EXIT_X86_RDMSR"},
         {KVM_EXIT_X86_WRMSR, "KVM_EXIT_X86_WRMSR"}, {KVM_EXIT_MEMORY_FAULT, "KVM_EXIT_MEMORY_FAULT"},
         {KVM_EXIT_TDX, "KVM_EXIT_TDX"},
     };

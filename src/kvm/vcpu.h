@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "kvm/fault.h"
-#include "kvm/lapic.h"
+#include "kvm/irqchip/vcpu_apic.h"
 #include "kvm/memslots.h"
 #include "spec/kvm_abi.h"
 #include "trace/trace.h"
@@ -67,6 +67,21 @@ class Vcpu {
 
     [[nodiscard]] u32 mp_state() const { return mp_state_.load(); }
     void set_mp_state(u32 state);
+    // Interrupts that are no fixed ones, from any thread (irqchip/vcpu_apic.cpp).
+    void inject_nmi();
+    void receive_init();
+    void receive_sipi(u8 vector);
+    [[nodiscard]] bool has_init_or_sipi() const { return apic_events_.load() != 0; }
+    // On the vCPU's own thread: INIT resets it, a SIPI then starts it.
+    void accept_apic_events();
+    // KVM's devices on the MMIO bus, its APIC first; for plain VMs. False: nobody claims the access.
+    [[nodiscard]] bool mmio_bus_read(u64 gpa, unsigned len, void* data);
+    [[nodiscard]] bool mmio_bus_write(u64 gpa, unsigned len, const void* data);
+    // What depends on CPUID after KVM_SET_CPUID2.
+    void cpuid_changed();
+    [[nodiscard]] u8 sipi_vector() const { return sipi_vector_.load(); }
+    void set_sipi_vector(u8 vector) { sipi_vector_.store(vector); }
+
     [[nodiscard]] bool has_request(u32 request) const { return requests_.load() & request; }
 
     // Handlers of a back end that leave to user space may leave work for the next KVM_RUN.
@@ -84,10 +99,12 @@ class Vcpu {
     std::vector<spec::kvm::kvm_cpuid_entry2> cpuid;
     bool ran_once = false;
     bool guest_mode = false; // it runs a guest of its guest: KVM's is_guest_mode(). Nothing sets it yet
+    VcpuApic apic_port{*this};
     Lapic lapic;
-    u64 apic_base;
     u64 pat = 0x0007040600070406;
-    std::atomic<bool> nmi_pending{false};
+    // NMIs that wait for delivery: one, and a second while the first is being handled.
+    std::atomic<u32> nmi_pending{0};
+    int pending_ioapic_eoi = -1; // a vector whose end user space's IOAPIC must hear of
     std::unique_ptr<VcpuVmx> vmx;
     std::unique_ptr<VcpuTdx> tdx;
     unsigned cpu = ~0u; // the logical processor it last ran on
@@ -104,7 +121,7 @@ class Vcpu {
     void serve_requests(cpu::LogicalProcessor& lp);
     void load(cpu::LogicalProcessor& lp);
     void put(cpu::LogicalProcessor& lp);
-    [[nodiscard]] Handled block();
+    void block();
     [[nodiscard]] Handled run_loaded();
     [[nodiscard]] bool runnable() const;
 
@@ -115,6 +132,9 @@ class Vcpu {
     void* pages_ = nullptr;
     std::atomic<bool> signal_{false};
     std::atomic<u32> requests_{0};
+    std::atomic<bool> blocking_{false}; // sleeps, or is about to: whoever has news must wake it
+    std::atomic<u32> apic_events_{0};
+    std::atomic<u8> sipi_vector_{0};
     std::atomic<u32> mp_state_;
     std::atomic<u32> guest_mode_{0}; // counts entries and exits: odd while in the guest
 };

@@ -41,6 +41,7 @@ Result<std::shared_ptr<Vm>, Errno> Vm::create(Kvm& kvm, u64 type)
 
 Vm::~Vm()
 {
+    irqfds.shut_down();
     ops.vm_pre_destroy(*this);
     for (auto& vcpu : vcpus_)
         vcpu.reset();

@@ -12,6 +12,8 @@
 
 #include "kvm/io_bus.h"
 #include "kvm/ioeventfd.h"
+#include "kvm/irqchip/irqfd.h"
+#include "kvm/irqchip/routing.h"
 #include "kvm/memory_attributes.h"
 #include "kvm/memslots.h"
 #include "kvm/mmu/tdp_mmu.h"
@@ -71,6 +73,8 @@ class Vm {
     MemoryAttributes attributes;
     IoBus buses[kBusCount];
     Ioeventfds ioeventfds{buses};
+    IrqRouting irq_routing;
+    Irqfds irqfds{*this};
 
     u64 shadow_nonpresent_value;
     u64 shadow_mmio_value;
@@ -78,7 +82,8 @@ class Vm {
     bool has_private_mem = false;
     bool ignore_guest_pat = true;
     unsigned max_vcpus;
-    bool irqchip_split = false;
+    bool irqchip_split = false; // local APICs in here, the IOAPIC in the VMM
+    u32 nr_reserved_ioapic_pins = 0;
     u64 x2apic_format = 0;
     u64 hypercall_exit_enabled = 0;
     u64 user_space_msr_mask = 0;

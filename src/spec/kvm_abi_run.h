@@ -90,6 +90,9 @@ struct kvm_run {
             u64 data[16];
         } system_event;
         struct {
+            u8 vector;
+        } eoi;
+        struct {
             u8 error;
             u8 pad[7];
             u32 reason;

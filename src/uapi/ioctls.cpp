@@ -222,26 +222,55 @@ IoctlResult set_tsc_khz(const Call& c)
 
 IoctlResult get_tsc_khz(const Call& c) { return c.file.vm->default_tsc_khz; }
 
-// Fixed interrupts in physical mode: the destination in address bits 19:12, with 32-bit ids also 63:40.
 IoctlResult signal_msi(const Call& c)
 {
-    const auto msi = TRY(get_user<kvm_msi>(c.arg));
+    return kvm::kvm_send_userspace_msi(*c.file.vm, TRY(get_user<kvm_msi>(c.arg)));
+}
+
+// DEVIATION: there is no 8259 and no IOAPIC in the kernel; VMMs split the irqchip, or keep all of it.
+IoctlResult create_irqchip(const Call& c)
+{
+    const std::lock_guard guard(c.file.vm->lock);
+    return fail(Errno{c.file.vm->irqchip_split ? EEXIST : ENOTTY});
+}
+
+IoctlResult set_irq_line(const Call& c, kvm_irq_level& line)
+{
     if (!c.file.vm->irqchip_split)
         return fail(Errno{ENXIO});
-    if (msi.flags != 0)
+    line.irq = static_cast<u32>(c.file.vm->irq_routing.set_irq(*c.file.vm, line.irq, line.level != 0));
+    return 0;
+}
+
+IoctlResult irq_line(const Call& c)
+{
+    auto line = TRY(get_user<kvm_irq_level>(c.arg));
+    return set_irq_line(c, line);
+}
+
+IoctlResult irq_line_status(const Call& c)
+{
+    auto line = TRY(get_user<kvm_irq_level>(c.arg));
+    TRY(set_irq_line(c, line));
+    TRY(put_user(c.arg, line));
+    return 0;
+}
+
+IoctlResult set_gsi_routing(const Call& c)
+{
+    const auto header = TRY(get_user<kvm_irq_routing>(c.arg));
+    if (!c.file.vm->irqchip_split || header.nr > KVM_MAX_IRQ_ROUTES || header.flags)
         return fail(Errno{EINVAL});
-    u32 destination = msi.address_lo >> 12 & 0xff;
-    if (c.file.vm->x2apic_format & 1)
-        destination |= msi.address_hi & 0xffffff00;
-    long delivered = 0;
-    for (const auto& vcpu : c.file.vm->vcpus()) {
-        const bool hit = destination == vcpu->id || (destination == 0xff && !(c.file.vm->x2apic_format & 2));
-        if (!hit || !vcpu->lapic.software_enabled())
-            continue;
-        c.file.vm->ops.deliver_interrupt(*vcpu, static_cast<u8>(msi.data));
-        delivered = 1;
-    }
-    return delivered;
+    std::vector<kvm_irq_routing_entry> entries(header.nr);
+    TRY(copy_from_user(entries.data(), c.arg + sizeof header, entries.size() * sizeof entries[0]));
+    TRY(c.file.vm->irq_routing.set(*c.file.vm, entries));
+    return 0;
+}
+
+IoctlResult irqfd(const Call& c)
+{
+    TRY(c.file.vm->irqfds.ioctl(TRY(get_user<kvm_irqfd>(c.arg))));
+    return 0;
 }
 
 IoctlResult vm_memory_encrypt_op(const Call& c)
@@ -256,16 +285,21 @@ constexpr IoctlRow kVmIoctls[] = {
     {KVM_CHECK_EXTENSION,         vm_check_extension},
     {KVM_CREATE_VCPU,             create_vcpu},
     {KVM_SET_TSS_ADDR,            set_tss_addr},
+    {KVM_CREATE_IRQCHIP,          create_irqchip},
     {KVM_SET_BOOT_CPU_ID,         set_boot_cpu_id},
     {KVM_SET_TSC_KHZ,             set_tsc_khz},
     {KVM_GET_TSC_KHZ,             get_tsc_khz},
     {KVM_SET_IDENTITY_MAP_ADDR,   set_identity_map_addr},
+    {KVM_IRQ_LINE,                irq_line},
+    {KVM_SET_GSI_ROUTING,         set_gsi_routing},
     {KVM_SET_USER_MEMORY_REGION,  set_user_memory_region},
+    {KVM_IRQFD,                   irqfd},
     {KVM_SIGNAL_MSI,              signal_msi},
     {KVM_SET_MEMORY_ATTRIBUTES,   set_memory_attributes},
     {KVM_IOEVENTFD,               ioeventfd},
     {KVM_ENABLE_CAP,              enable_cap},
     {KVM_SET_USER_MEMORY_REGION2, set_user_memory_region2},
+    {KVM_IRQ_LINE_STATUS,         irq_line_status},
     {KVM_MEMORY_ENCRYPT_OP,       vm_memory_encrypt_op},
     {KVM_CREATE_GUEST_MEMFD,      create_guest_memfd},
 };

@@ -134,6 +134,7 @@ IoctlResult set_cpuid2(const Call& c)
         return same ? IoctlResult(0) : IoctlResult(fail(Errno{EINVAL}));
     }
     vcpu.cpuid = std::move(entries);
+    vcpu.cpuid_changed();
     return 0;
 }
 
@@ -160,11 +161,15 @@ IoctlResult get_mp_state(const Call& c)
 IoctlResult set_mp_state(const Call& c)
 {
     const u32 state = TRY(get_user<kvm_mp_state>(c.arg)).mp_state;
-    const bool known =
-        state == KVM_MP_STATE_RUNNABLE || state == KVM_MP_STATE_UNINITIALIZED || state == KVM_MP_STATE_HALTED;
-    if (!known || (!vcpu_of(c).vm().irqchip_split && state != KVM_MP_STATE_RUNNABLE))
+    kvm::Vcpu& vcpu = vcpu_of(c);
+    if (state > KVM_MP_STATE_SIPI_RECEIVED || (!vcpu.vm().irqchip_split && state != KVM_MP_STATE_RUNNABLE))
         return fail(Errno{EINVAL});
-    vcpu_of(c).set_mp_state(state);
+    if (state == KVM_MP_STATE_SIPI_RECEIVED) { // an INIT that was taken, and the SIPI still to come
+        vcpu.set_mp_state(KVM_MP_STATE_INIT_RECEIVED);
+        vcpu.receive_sipi(vcpu.sipi_vector());
+        return 0;
+    }
+    vcpu.set_mp_state(state);
     return 0;
 }
 
@@ -183,8 +188,7 @@ IoctlResult interrupt(const Call& c)
 
 IoctlResult nmi(const Call& c)
 {
-    vcpu_of(c).nmi_pending = true;
-    vcpu_of(c).make_request(kvm::KVM_REQ_EVENT);
+    vcpu_of(c).inject_nmi();
     return 0;
 }
 
@@ -292,7 +296,65 @@ IoctlResult set_debugregs(const Call& c)
     return 0;
 }
 
-IoctlResult refused(const Call&) { return fail(Errno{EINVAL}); } // LAPIC: no in-kernel one, or a TD's
+constexpr u32 kKnownEvents = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SIPI_VECTOR |
+                             KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM;
+
+// A TD's interrupt shadow and NMI blocking are the module's; what waits in KVM can be seen and set.
+IoctlResult get_vcpu_events(const Call& c)
+{
+    kvm::Vcpu& vcpu = vcpu_of(c);
+    kvm_vcpu_events events{};
+    if (vcpu.vmx)
+        kvm::vmx_get_events(vcpu, events);
+    events.nmi.pending = static_cast<u8>(vcpu.nmi_pending.load());
+    events.flags = KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM;
+    TRY(put_user(c.arg, events));
+    return 0;
+}
+
+IoctlResult set_vcpu_events(const Call& c)
+{
+    const auto events = TRY(get_user<kvm_vcpu_events>(c.arg));
+    kvm::Vcpu& vcpu = vcpu_of(c);
+    const bool smm = (events.flags & KVM_VCPUEVENT_VALID_SMM) && (events.smi.smm || events.smi.pending);
+    if ((events.flags & ~kKnownEvents) || smm)
+        return fail(Errno{EINVAL});
+    if (vcpu.vmx)
+        TRY(kvm::vmx_set_events(vcpu, events));
+    if (events.flags & KVM_VCPUEVENT_VALID_NMI_PENDING)
+        vcpu.nmi_pending.store(events.nmi.pending);
+    if (events.flags & KVM_VCPUEVENT_VALID_SIPI_VECTOR)
+        vcpu.set_sipi_vector(static_cast<u8>(events.sipi_vector));
+    const bool latched_init = (events.flags & KVM_VCPUEVENT_VALID_SMM) && events.smi.latched_init;
+    if (latched_init && !vcpu.vm().ops.apic_init_signal_blocked(vcpu))
+        vcpu.receive_init();
+    vcpu.make_request(kvm::KVM_REQ_EVENT);
+    return 0;
+}
+
+bool ids_32bit(kvm::Vcpu& vcpu) { return vcpu.vm().x2apic_format & KVM_X2APIC_API_USE_32BIT_IDS; }
+
+IoctlResult get_lapic(const Call& c)
+{
+    kvm::Vcpu& vcpu = vcpu_of(c);
+    if (!vcpu.vm().irqchip_split)
+        return fail(Errno{EINVAL});
+    kvm_lapic_state state{};
+    vcpu.lapic.get_state(state, ids_32bit(vcpu));
+    TRY(put_user(c.arg, state));
+    return 0;
+}
+
+IoctlResult set_lapic(const Call& c)
+{
+    kvm::Vcpu& vcpu = vcpu_of(c);
+    if (!vcpu.vm().irqchip_split)
+        return fail(Errno{EINVAL});
+    TRY(vcpu.lapic.set_state(TRY(get_user<kvm_lapic_state>(c.arg)), ids_32bit(vcpu)));
+    vcpu.make_request(kvm::KVM_REQ_EVENT);
+    return 0;
+}
+
 IoctlResult smi(const Call&) { return fail(Errno{ENOTTY}); }
 IoctlResult get_tsc_khz(const Call& c) { return vcpu_of(c).vm().default_tsc_khz; }
 
@@ -362,22 +424,24 @@ constexpr VcpuIoctlRow kVcpuIoctls[] = {
     {KVM_SET_MP_STATE,      set_mp_state,  ForTd::allowed, true},
     {KVM_SET_MSRS,          set_msrs},
     {KVM_SET_CPUID2,        set_cpuid2},
+    {KVM_SET_VCPU_EVENTS,   set_vcpu_events},
     {KVM_SET_DEBUGREGS,     set_debugregs, ForTd::refused},
     {KVM_SET_REGS,          set_regs,      ForTd::refused},
     {KVM_SET_SREGS,         set_sregs,     ForTd::refused},
     {KVM_SET_SREGS2,        set_sregs2,    ForTd::refused},
     {KVM_SET_XCRS,          set_xcrs,      ForTd::refused},
     {KVM_SET_FPU,           set_fpu,       ForTd::refused},
-    {KVM_SET_LAPIC,         refused},
+    {KVM_SET_LAPIC,         set_lapic,     ForTd::refused},
     {KVM_SET_XSAVE,         set_xsave,     ForTd::refused},
     {KVM_GET_MP_STATE,      get_mp_state,  ForTd::allowed, true},
+    {KVM_GET_VCPU_EVENTS,   get_vcpu_events},
     {KVM_GET_DEBUGREGS,     get_debugregs, ForTd::refused},
     {KVM_GET_REGS,          get_regs,      ForTd::refused},
     {KVM_GET_SREGS,         get_sregs,     ForTd::refused},
     {KVM_GET_SREGS2,        get_sregs2,    ForTd::refused},
     {KVM_GET_XCRS,          get_xcrs,      ForTd::refused},
     {KVM_GET_FPU,           get_fpu,       ForTd::refused},
-    {KVM_GET_LAPIC,         refused},
+    {KVM_GET_LAPIC,         get_lapic,     ForTd::refused},
     {KVM_GET_XSAVE,         get_xsave,     ForTd::refused},
     {KVM_GET_XSAVE2,        get_xsave,     ForTd::refused},
     {KVM_GET_MSRS,          get_msrs},

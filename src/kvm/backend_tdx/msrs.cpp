@@ -47,7 +47,8 @@ constexpr MsrRange kMsrs[] = {
 // clang-format on
 static_assert(base::strictly_ascending(kMsrs, &MsrRange::last));
 
-constexpr u32 kApicBase = 0x1b, kMiscEnable = 0x1a0, kPat = 0x277, kArchCapabilities = 0x10a;
+constexpr u32 kApicBase = 0x1b, kMiscEnable = 0x1a0, kPat = 0x277, kArchCapabilities = 0x10a,
+              kTscDeadline = 0x6e0;
 
 const MsrRange* find(u32 index)
 {
@@ -73,34 +74,19 @@ bool pat_valid(u64 pat)
 
 Failure<Errno> refused() { return fail(Errno{EINVAL}); }
 
-// The interrupt command register: fixed interrupts to the vCPUs it names.
-void deliver_ipi(Vcpu& sender, u64 icr)
-{
-    const u64 mode = field(icr, 10, 8), shorthand = field(icr, 19, 18), destination = icr >> 32;
-    if (mode > 1 || field(icr, 7, 0) < 16)
-        return; // INIT and SIPI mean nothing to a TD; NMIs by IPI are not sent
-    for (const auto& vcpu : sender.vm().vcpus()) {
-        const bool self = vcpu.get() == &sender;
-        const bool hit = shorthand == 1   ? self
-                         : shorthand == 2 ? true
-                         : shorthand == 3 ? !self
-                                          : destination == vcpu->id || destination == 0xffffffff;
-        if (hit && vcpu->lapic.software_enabled())
-            tdx_deliver_interrupt(*vcpu, static_cast<u8>(icr));
-    }
-}
-
 } // namespace
 
 Result<u64, Errno> tdx_get_msr(Vcpu& vcpu, u32 index, bool)
 {
     if (is_x2apic(index))
-        return vcpu.lapic.read(index);
+        return vcpu.lapic.read_msr(index);
     const MsrRange* row = find(index);
     if (!row)
         return refused();
     if (index == kApicBase)
-        return vcpu.apic_base;
+        return vcpu.lapic.base();
+    if (index == kTscDeadline)
+        return vcpu.lapic.tsc_deadline();
     if (index == kArchCapabilities) {
         const auto* entry = find_cpuid_entry(vcpu, 7, 0);
         if (!entry || !test(entry->edx, 29))
@@ -112,12 +98,8 @@ Result<u64, Errno> tdx_get_msr(Vcpu& vcpu, u32 index, bool)
 
 Result<void, Errno> tdx_set_msr(Vcpu& vcpu, u32 index, u64 data, bool host)
 {
-    if (is_x2apic(index)) {
-        TRY(vcpu.lapic.write(index, data));
-        if (const u64 icr = vcpu.lapic.take_icr(); icr != 0)
-            deliver_ipi(vcpu, icr);
-        return {};
-    }
+    if (is_x2apic(index))
+        return vcpu.lapic.write_msr(index, data);
     const MsrRange* row = find(index);
     if (!row || row->writer == Who::nobody || (row->writer == Who::host && !host) || (data & ~row->writable))
         return refused();
@@ -132,7 +114,10 @@ Result<void, Errno> tdx_set_msr(Vcpu& vcpu, u32 index, u64 data, bool host)
             return refused();
         data = (data & ~kIgnored) | (old & kIgnored);
     }
-    vcpu.msrs[index] = data;
+    if (index == kTscDeadline)
+        vcpu.lapic.set_tsc_deadline(data);
+    else
+        vcpu.msrs[index] = data;
     return {};
 }
 

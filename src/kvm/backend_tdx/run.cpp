@@ -235,6 +235,15 @@ Handled dispatch(Vcpu& vcpu)
     }
 }
 
+// The one event that KVM can inject into a TD: the module delivers it when the guest can take it. A second
+// one that is pending collapses into the first.
+void inject_nmi(Vcpu& vcpu, cpu::LogicalProcessor& lp)
+{
+    cpu::SeamRegs regs{.rcx = vcpu.tdx->tdvpr.value(), .rdx = md::PEND_NMI, .r8 = 1, .r9 = 0xff};
+    if (tdx_host(vcpu.vm()).seamcall_on(lp, TdhLeaf::VP_WR, regs) != 0)
+        vcpu.vm().mark_bugged();
+}
+
 } // namespace
 
 Handled tdx_vcpu_pre_run(Vcpu& vcpu)
@@ -263,6 +272,8 @@ Fastpath tdx_vcpu_run(Vcpu& vcpu, cpu::LogicalProcessor& lp)
         std::this_thread::yield();
         return Fastpath::EXIT_FASTPATH_EXIT_HANDLED;
     }
+    if (vcpu.nmi_pending.exchange(0) != 0)
+        inject_nmi(vcpu, lp);
     // Interrupts that were posted while the vCPU was out: the processor takes them at the notification.
     if (test(__atomic_load_n(&tdx.pi().control, __ATOMIC_SEQ_CST), 0))
         lp.send_interrupt(POSTED_INTR_VECTOR);
@@ -332,14 +343,13 @@ bool tdx_has_events(Vcpu& vcpu)
             return true;
     if (!halted)
         return false;
-    bool deliverable = false;
-    vcpu.vm().kvm().processors().on_some_cpu([&](cpu::LogicalProcessor& lp) {
-        if (tdx.associated != lp.id())
-            return; // asked again once the vCPU is loaded
-        cpu::SeamRegs regs{.rcx = tdx.tdvpr.value(), .rdx = md::VCPU_STATE_DETAILS};
-        deliverable = tdx_host(vcpu.vm()).seamcall_on(lp, TdhLeaf::VP_RD, regs) == 0 && (regs.r8 & md::VMXIP);
-    });
-    return deliverable;
+    // Raised just before the exit. It was looked at then, on the processor that ran the vCPU, and what the
+    // virtual APIC holds does not change while the vCPU is out.
+    cpu::LogicalProcessor* lp = vcpu.vm().kvm().processors().this_cpu();
+    if (!lp || tdx.associated != lp->id())
+        return false;
+    cpu::SeamRegs regs{.rcx = tdx.tdvpr.value(), .rdx = md::VCPU_STATE_DETAILS};
+    return tdx_host(vcpu.vm()).seamcall_on(*lp, TdhLeaf::VP_RD, regs) == 0 && (regs.r8 & md::VMXIP);
 }
 
 void tdx_deliver_interrupt(Vcpu& vcpu, u8 vector)

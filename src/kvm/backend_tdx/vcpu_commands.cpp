@@ -131,7 +131,9 @@ Result<void, Errno> tdx_init_vcpu(Vcpu& vcpu, u64 initial_rcx, u64& hw_error)
         return fail(Errno{EINVAL});
     if (!has_x2apic(vcpu)) // the APIC base of a TD's vCPU says x2APIC, so its CPUID must
         return fail(Errno{EINVAL});
-    vcpu.apic_base = 0xfee00000 | bit(11) | bit(10) | (vcpu.id == vcpu.vm().bsp_vcpu_id ? bit(8) : 0);
+    const bool bsp = vcpu.id == vcpu.vm().bsp_vcpu_id;
+    TRY(vcpu.lapic.set_base(
+        apic::kPageBase | apic::BASE_ENABLE | apic::BASE_X2APIC | (bsp ? apic::BASE_BSP : 0), true));
     TRY(create_tdvps(vcpu, initial_rcx, hw_error));
     if (const cpu::LogicalProcessor* lp = vcpu.vm().kvm().processors().this_cpu())
         vcpu.tdx->associated = lp->id(); // TDH.VP.WR binds the vCPU to this processor

@@ -185,6 +185,19 @@ Handled handle_wrmsr(Vcpu& vcpu)
     return handle_skip(vcpu);
 }
 
+Handled handle_cr8(Vcpu& vcpu, bool write, unsigned gpr)
+{
+    if (!write) {
+        (gpr == 4 ? vmcs(vcpu).rsp : context(vcpu).gpr[gpr]) = vmx_cr8(vcpu);
+        return handle_skip(vcpu);
+    }
+    const u64 value = read_gpr(vcpu, gpr);
+    if (value > 15)
+        return raise(vcpu, Vector::GP);
+    vmx_set_cr8(vcpu, value);
+    return handle_skip(vcpu);
+}
+
 // SDM: "Exit Qualification for Control-Register Accesses". Only writes that change an owned bit exit.
 Handled handle_cr_access(Vcpu& vcpu)
 {
@@ -192,6 +205,9 @@ Handled handle_cr_access(Vcpu& vcpu)
     const auto cr = static_cast<unsigned>(field(q, 3, 0)), type = static_cast<unsigned>(field(q, 5, 4));
     constexpr unsigned kMovToCr = 0, kLmsw = 3;
     u64 value = read_gpr(vcpu, static_cast<unsigned>(field(q, 11, 8)));
+    constexpr unsigned kMovFromCr = 1;
+    if (cr == 8 && (type == kMovToCr || type == kMovFromCr))
+        return handle_cr8(vcpu, type == kMovToCr, static_cast<unsigned>(field(q, 11, 8)));
     if (cr == 0 && type == kLmsw)
         value = (vmx_cr0(*vcpu.vmx) & ~u64{0xe}) | (field(q, 31, 16) & 0xf);
     else if (type != kMovToCr)

@@ -41,6 +41,7 @@ constexpr MsrRow kMsrs[] = {
     {number(Msr::IA32_DEBUGCTL),             3,          0, [](VcpuVmx& v) -> u64& { return v.vmcs.debugctl; }, false},
     {number(Msr::IA32_PAT),                  0x0707070707070707, 0, [](VcpuVmx& v) -> u64& { return v.vmcs.pat; }},
     {number(Msr::IA32_MTRR_DEF_TYPE),        0xcff,      0, nullptr},
+    {number(Msr::IA32_TSC_DEADLINE),         kAll,       0, nullptr},
     {number(Msr::IA32_EFER),                 efer::SCE | efer::LME | efer::LMA | efer::NXE, 0, [](VcpuVmx& v) -> u64& { return v.vmcs.efer; }},
     {number(Msr::IA32_STAR),                 kAll,       0, [](VcpuVmx& v) -> u64& { return v.context.star; }},
     {number(Msr::IA32_LSTAR),                kAll,       0, [](VcpuVmx& v) -> u64& { return v.context.lstar; }},
@@ -70,7 +71,7 @@ bool holds_address(u32 index)
            index == number(Msr::IA32_SYSENTER_EIP);
 }
 
-bool x2apic_enabled(Vcpu& vcpu) { return vcpu.vm().irqchip_split && (vcpu.apic_base & bit(10)); }
+bool apic_here(Vcpu& vcpu) { return vcpu.vm().irqchip_split; }
 
 Result<void, Errno> set_efer(Vcpu& vcpu, u64 data, bool host)
 {
@@ -102,11 +103,13 @@ std::span<const u32> vmx_msr_index_list()
 Result<u64, Errno> vmx_get_msr(Vcpu& vcpu, u32 index, bool)
 {
     if (index >= kFirstX2apic && index <= kLastX2apic)
-        return x2apic_enabled(vcpu) ? vcpu.lapic.read(index) : Result<u64, Errno>(fail(Errno{EINVAL}));
+        return apic_here(vcpu) ? vcpu.lapic.read_msr(index) : Result<u64, Errno>(fail(Errno{EINVAL}));
     if (index == number(Msr::IA32_TSC))
         return vcpu.vm().kvm().package().clock().tsc() + vcpu.vmx->vmcs.tsc_offset;
     if (index == number(Msr::IA32_APIC_BASE))
-        return vcpu.apic_base;
+        return vcpu.lapic.base();
+    if (index == number(Msr::IA32_TSC_DEADLINE))
+        return apic_here(vcpu) ? vcpu.lapic.tsc_deadline() : 0;
     const MsrRow* row = base::find_row(kMsrs, &MsrRow::index, index);
     if (!row && !is_mtrr(index))
         return fail(Errno{EINVAL});
@@ -119,8 +122,7 @@ Result<u64, Errno> vmx_get_msr(Vcpu& vcpu, u32 index, bool)
 Result<void, Errno> vmx_set_msr(Vcpu& vcpu, u32 index, u64 data, bool host)
 {
     if (index >= kFirstX2apic && index <= kLastX2apic)
-        return x2apic_enabled(vcpu) ? vcpu.lapic.write(index, data)
-                                    : Result<void, Errno>(fail(Errno{EINVAL}));
+        return apic_here(vcpu) ? vcpu.lapic.write_msr(index, data) : Result<void, Errno>(fail(Errno{EINVAL}));
     const MsrRow* row = base::find_row(kMsrs, &MsrRow::index, index);
     if (index == number(Msr::IA32_BIOS_SIGN_ID) && !host)
         return {}; // a guest asks for the revision this way
@@ -135,7 +137,9 @@ Result<void, Errno> vmx_set_msr(Vcpu& vcpu, u32 index, u64 data, bool host)
     if (index == number(Msr::IA32_TSC))
         vcpu.vmx->vmcs.tsc_offset = data - vcpu.vm().kvm().package().clock().tsc();
     else if (index == number(Msr::IA32_APIC_BASE))
-        vcpu.apic_base = data;
+        return vcpu.lapic.set_base(data, host);
+    else if (index == number(Msr::IA32_TSC_DEADLINE))
+        apic_here(vcpu) ? vcpu.lapic.set_tsc_deadline(data) : void();
     else if (row && row->place)
         row->place(*vcpu.vmx) = data;
     else

@@ -123,15 +123,16 @@ void vmx_get_sregs2(Vcpu& vcpu, kvm_sregs2& s)
     s.cr2 = vcpu.vmx->context.cr2;
     s.cr3 = v.cr3;
     s.cr4 = vmx_cr4(*vcpu.vmx);
-    s.cr8 = vcpu.vmx->context.cr8;
+    s.cr8 = vmx_cr8(vcpu);
     s.efer = v.efer;
-    s.apic_base = vcpu.apic_base;
+    s.apic_base = vcpu.lapic.base();
 }
 
 Result<void, Errno> vmx_set_sregs2(Vcpu& vcpu, const kvm_sregs2& s)
 {
     if (!is_valid_sregs(s))
         return fail(Errno{EINVAL});
+    TRY(vcpu.lapic.set_base(s.apic_base, true));
     cpu::Vmcs& v = vcpu.vmx->vmcs;
     for_each_segment(s,
                      [&](Seg seg, const kvm_segment& k) { v.seg[static_cast<unsigned>(seg)] = from_kvm(k); });
@@ -140,10 +141,9 @@ Result<void, Errno> vmx_set_sregs2(Vcpu& vcpu, const kvm_sregs2& s)
     vmx_set_cr0(*vcpu.vmx, s.cr0);
     vmx_set_cr4(*vcpu.vmx, s.cr4);
     vcpu.vmx->context.cr2 = s.cr2;
-    vcpu.vmx->context.cr8 = s.cr8;
+    vmx_set_cr8(vcpu, s.cr8);
     v.cr3 = s.cr3;
     v.efer = s.efer;
-    vcpu.apic_base = s.apic_base;
     vcpu.make_request(KVM_REQ_TLB_FLUSH); // the processor may remember translations of the old tables
     return {};
 }

@@ -70,6 +70,8 @@ void init_vmcs(Vcpu& vcpu)
     v.proc_based = proc::TSC_OFFSETTING | proc::HLT_EXITING | proc::MWAIT_EXITING | proc::MONITOR_EXITING |
                    proc::RDPMC_EXITING | proc::UNCONDITIONAL_IO_EXITING | proc::MSR_BITMAPS |
                    proc::SECONDARY_CONTROLS;
+    if (vcpu.vm().irqchip_split) // CR8 is a view of the APIC's task priority
+        v.proc_based |= proc::CR8_LOAD_EXITING | proc::CR8_STORE_EXITING;
     v.proc_based2 = proc2::EPT | proc2::RDTSCP | proc2::VPID | proc2::UNRESTRICTED_GUEST | proc2::INVPCID |
                     proc2::WBINVD_EXITING | proc2::XSAVES;
     v.exception_bitmap = 1u << static_cast<u8>(Vector::MC);
@@ -84,51 +86,6 @@ void init_vmcs(Vcpu& vcpu)
     reset_guest_state(v, vmx.context);
     vmx_set_cr0(vmx, cr0::CD | cr0::NW | cr0::ET);
     vmx_set_cr4(vmx, 0);
-}
-
-bool interrupts_allowed(const cpu::Vmcs& v)
-{
-    return (v.rflags & rflags::IF) &&
-           !(v.interruptibility & (interruptibility::STI | interruptibility::MOV_SS));
-}
-
-// Decides what the next entry delivers: an interrupted or raised event first, then NMI, then user space's
-// interrupt.
-void inject_events(Vcpu& vcpu)
-{
-    VcpuVmx& vmx = *vcpu.vmx;
-    cpu::Vmcs& v = vmx.vmcs;
-    v.proc_based &= ~(proc::INTERRUPT_WINDOW_EXITING | proc::NMI_WINDOW_EXITING);
-    v.entry_intr_info = 0;
-    if (vmx.inject_info & intr_info::VALID) {
-        v.entry_intr_info = vmx.inject_info;
-        v.entry_exception_error_code = vmx.inject_error;
-        v.entry_instruction_len = vmx.inject_length;
-        vmx.inject_info = 0;
-    } else if (vcpu.nmi_pending && !(v.interruptibility & (interruptibility::NMI | interruptibility::MOV_SS |
-                                                           interruptibility::STI))) {
-        v.entry_intr_info = intr_info::VALID | intr_info::NMI | static_cast<u32>(Vector::NMI);
-        vcpu.nmi_pending = false;
-    } else if (vcpu.external_vector >= 0 && interrupts_allowed(v)) {
-        v.entry_intr_info = intr_info::VALID | intr_info::EXTERNAL | static_cast<u32>(vcpu.external_vector);
-        vcpu.external_vector = -1;
-    }
-    if (vcpu.nmi_pending)
-        v.proc_based |= proc::NMI_WINDOW_EXITING;
-    if (vcpu.external_vector >= 0 || vcpu.run().request_interrupt_window)
-        v.proc_based |= proc::INTERRUPT_WINDOW_EXITING;
-}
-
-// An exit during the delivery of an event: it is delivered again. SDM: "Information for VM Exits That Occur
-// During Event Delivery".
-void complete_interrupts(VcpuVmx& vmx)
-{
-    const cpu::Vmcs& v = vmx.vmcs;
-    if (!(v.idt_vectoring_info & intr_info::VALID))
-        return;
-    vmx.inject_info = v.idt_vectoring_info & ~intr_info::NMI_UNBLOCKED;
-    vmx.inject_error = v.idt_vectoring_error_code;
-    vmx.inject_length = v.exit_instruction_len;
 }
 
 } // namespace
@@ -212,7 +169,7 @@ Fastpath vmx_vcpu_run(Vcpu& vcpu, cpu::LogicalProcessor& lp)
 {
     VcpuVmx& vmx = *vcpu.vmx;
     cpu::Vmcs& v = vmx.vmcs;
-    inject_events(vcpu);
+    vmx_inject_events(vcpu);
     v.entry_controls = (v.entry_controls & ~kEntryIa32eGuest) | (v.efer & efer::LMA ? kEntryIa32eGuest : 0);
     v.idt_vectoring_info = 0;
     TRACE(vcpu.trace(), trace::Event::kvm_entry, v.rip);
@@ -222,15 +179,8 @@ Fastpath vmx_vcpu_run(Vcpu& vcpu, cpu::LogicalProcessor& lp)
     TRACE(vcpu.trace(), trace::Event::kvm_exit, exit_reason_name(reason), exit_reason_name(reason),
           v.exit_qualification,
           has_gpa ? trace::Value(v.guest_physical_address) : trace::Value(trace::Absent{}), "plain");
-    complete_interrupts(vmx);
+    vmx_complete_interrupts(vmx);
     return Fastpath::EXIT_FASTPATH_NONE;
-}
-
-bool vmx_has_events(Vcpu& vcpu)
-{
-    const VcpuVmx& vmx = *vcpu.vmx;
-    return vcpu.nmi_pending || (vmx.inject_info & intr_info::VALID) ||
-           (vcpu.external_vector >= 0 && interrupts_allowed(vmx.vmcs));
 }
 
 void vmx_post_run(Vcpu& vcpu)
@@ -238,10 +188,44 @@ void vmx_post_run(Vcpu& vcpu)
     const VcpuVmx& vmx = *vcpu.vmx;
     kvm_run& run = vcpu.run();
     run.if_flag = (vmx.vmcs.rflags & rflags::IF) != 0;
-    run.cr8 = vmx.context.cr8;
-    run.apic_base = vcpu.apic_base;
-    run.ready_for_interrupt_injection =
-        vcpu.external_vector < 0 && !(vmx.inject_info & intr_info::VALID) && interrupts_allowed(vmx.vmcs);
+    run.cr8 = vmx_cr8(vcpu);
+    run.apic_base = vcpu.lapic.base();
+    run.ready_for_interrupt_injection = vmx_ready_for_injection(vcpu);
+}
+
+// SDM: "Processor State After Reset", the column of INIT: extended state, MSRs and caches stay.
+void vmx_vcpu_init(Vcpu& vcpu)
+{
+    VcpuVmx& vmx = *vcpu.vmx;
+    cpu::Vmcs& v = vmx.vmcs;
+    for (u64& gpr : vmx.context.gpr)
+        gpr = 0;
+    const u64 caching = vmx_cr0(vmx) & (cr0::CD | cr0::NW);
+    reset_guest_state(v, vmx.context);
+    v.rsp = v.cr3 = v.efer = v.debugctl = v.pending_dbg_exceptions = 0;
+    v.sysenter_cs = v.sysenter_esp = v.sysenter_eip = 0;
+    v.gdtr.base = v.idtr.base = 0;
+    v.dr7 = dr7::kReset;
+    v.interruptibility = 0;
+    v.activity = Activity::active;
+    vmx.context.cr2 = vmx.context.cr8 = 0;
+    vmx.context.dr6 = dr6::kReset;
+    for (u64& dr : vmx.context.dr)
+        dr = 0;
+    vmx.inject_info = 0;
+    vmx_set_cr0(vmx, caching | cr0::ET);
+    vmx_set_cr4(vmx, 0);
+    vcpu.make_request(KVM_REQ_TLB_FLUSH);
+}
+
+// SDM: "MP Initialization Protocol": real mode at page `vector`.
+void vmx_vcpu_deliver_sipi_vector(Vcpu& vcpu, u8 vector)
+{
+    cpu::Vmcs& v = vcpu.vmx->vmcs;
+    Segment& cs = v.seg[static_cast<unsigned>(Seg::cs)];
+    cs.selector = static_cast<u16>(vector << 8);
+    cs.base = u64{vector} << kPageShift;
+    v.rip = 0;
 }
 
 X86Emul vmx_check_emulate_instruction(Vcpu& vcpu, int emul_type, std::span<const u8>)

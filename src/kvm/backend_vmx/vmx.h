@@ -36,6 +36,19 @@ void vmx_post_run(Vcpu& vcpu); // what kvm_run shows of the vCPU after KVM_RUN
 void vmx_load_mmu_pgd(Vcpu& vcpu, cpu::LogicalProcessor& lp);
 void vmx_flush_tlb_all(Vcpu& vcpu, cpu::LogicalProcessor& lp);
 [[nodiscard]] bool vmx_has_events(Vcpu& vcpu);
+void vmx_deliver_interrupt(Vcpu& vcpu, u8 vector, bool level_triggered);
+void vmx_vcpu_init(Vcpu& vcpu); // what INIT resets
+void vmx_vcpu_deliver_sipi_vector(Vcpu& vcpu, u8 vector);
+// CR8 as the guest sees it: the APIC's task priority where the APIC is here.
+[[nodiscard]] u64 vmx_cr8(Vcpu& vcpu);
+void vmx_set_cr8(Vcpu& vcpu, u64 value);
+// Events between two entries (events.cpp): what the next entry injects, and what an exit interrupted.
+void vmx_inject_events(Vcpu& vcpu);
+void vmx_complete_interrupts(VcpuVmx& vmx);
+[[nodiscard]] bool vmx_interrupts_allowed(const cpu::Vmcs& vmcs);
+[[nodiscard]] bool vmx_ready_for_injection(Vcpu& vcpu);
+void vmx_get_events(Vcpu& vcpu, spec::kvm::kvm_vcpu_events& events);
+[[nodiscard]] Result<void, Errno> vmx_set_events(Vcpu& vcpu, const spec::kvm::kvm_vcpu_events& events);
 [[nodiscard]] X86Emul vmx_check_emulate_instruction(Vcpu& vcpu, int emul_type, std::span<const u8> insn);
 [[nodiscard]] X86Emul vmx_check_intercept(Vcpu& vcpu, const emul::Intercept& intercept);
 

@@ -71,10 +71,22 @@ Result<void, Errno> vt_set_msr(Vcpu& vcpu, u32 index, u64 data, bool host)
     return is_td_vcpu(vcpu) ? tdx_set_msr(vcpu, index, data, host) : vmx_set_msr(vcpu, index, data, host);
 }
 bool vt_has_events(Vcpu& vcpu) { return is_td_vcpu(vcpu) ? tdx_has_events(vcpu) : vmx_has_events(vcpu); }
-void vt_deliver_interrupt(Vcpu& vcpu, u8 vector)
+void vt_deliver_interrupt(Vcpu& vcpu, u8 vector, bool level_triggered)
 {
-    if (is_td_vcpu(vcpu))
-        tdx_deliver_interrupt(vcpu, vector);
+    is_td_vcpu(vcpu) ? tdx_deliver_interrupt(vcpu, vector)
+                     : vmx_deliver_interrupt(vcpu, vector, level_triggered);
+}
+// A TD's vCPUs start by TDH.VP.INIT and meet in the firmware; the host cannot reset one.
+bool vt_apic_init_signal_blocked(Vcpu& vcpu) { return is_td_vcpu(vcpu); }
+void vt_vcpu_init(Vcpu& vcpu)
+{
+    if (!is_td_vcpu(vcpu))
+        vmx_vcpu_init(vcpu);
+}
+void vt_vcpu_deliver_sipi_vector(Vcpu& vcpu, u8 vector)
+{
+    if (!is_td_vcpu(vcpu))
+        vmx_vcpu_deliver_sipi_vector(vcpu, vector);
 }
 
 } // namespace
@@ -101,6 +113,9 @@ constinit const x86_ops vt_x86_ops = {
     .set_msr = vt_set_msr,
     .has_events = vt_has_events,
     .deliver_interrupt = vt_deliver_interrupt,
+    .apic_init_signal_blocked = vt_apic_init_signal_blocked,
+    .vcpu_init = vt_vcpu_init,
+    .vcpu_deliver_sipi_vector = vt_vcpu_deliver_sipi_vector,
     .shadow_nonpresent_value = SHADOW_NONPRESENT_VALUE,
     .shadow_mmio_value_vmx = SHADOW_MMIO_VALUE_VMX,
     .shadow_mmio_value_tdx = 0,

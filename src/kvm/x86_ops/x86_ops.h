@@ -47,7 +47,10 @@ struct x86_ops {
     Result<u64, Errno> (*get_msr)(Vcpu&, u32 index, bool host);
     Result<void, Errno> (*set_msr)(Vcpu&, u32 index, u64 data, bool host);
     bool (*has_events)(Vcpu&); // what wakes a halted vCPU
-    void (*deliver_interrupt)(Vcpu&, u8 vector);
+    void (*deliver_interrupt)(Vcpu&, u8 vector, bool level_triggered);
+    bool (*apic_init_signal_blocked)(Vcpu&); // INIT and SIPI mean nothing to it
+    void (*vcpu_init)(Vcpu&);                // reset by INIT
+    void (*vcpu_deliver_sipi_vector)(Vcpu&, u8 vector);
 
     // The MMU's rules: what an entry nobody touched holds, and what marks MMIO.
     u64 shadow_nonpresent_value;

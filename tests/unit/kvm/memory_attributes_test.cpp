@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include "kvm/io_bus.h"
-#include "kvm/lapic.h"
 #include "kvm/memory_attributes.h"
 
 namespace seamless::kvm {
@@ -55,18 +54,6 @@ TEST(IoBus, OffersAnAccessUntilOneDeviceClaimsIt)
     EXPECT_FALSE(bus.write(0xfff, 4, &value));
     bus.remove(second);
     EXPECT_FALSE(bus.write(0x1004, 4, &value));
-}
-
-TEST(Lapic, RefusesWhatDoesNotExist)
-{
-    Lapic lapic(3);
-    EXPECT_EQ(lapic.read(0x802).value(), 3u);
-    EXPECT_FALSE(lapic.write(0x802, 0));
-    EXPECT_FALSE(lapic.read(0x80b)); // EOI is write-only
-    EXPECT_FALSE(lapic.read(0x804));
-    EXPECT_FALSE(lapic.write(0x80f, 0x10000));
-    ASSERT_TRUE(lapic.write(0x80f, 0x1ff));
-    EXPECT_TRUE(lapic.software_enabled());
 }
 
 } // namespace
