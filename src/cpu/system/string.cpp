@@ -18,6 +18,28 @@ namespace rf = spec::rflags;
 namespace {
 
 enum class Repeat : u8 { none, rep, repne };
+enum class Go : u8 { on, stop };
+
+// The arithmetic flags of a - b. SDM: "CMP".
+u64 compare_flags(u64 a, u64 b, unsigned size)
+{
+    const unsigned top = size * 8 - 1;
+    const u64 r = truncate(a - b, size);
+    u64 flags = 0;
+    if (a < b)
+        flags |= rf::CF;
+    if (r == 0)
+        flags |= rf::ZF;
+    if (test(r, top))
+        flags |= rf::SF;
+    if (test((a ^ b) & (a ^ r), top))
+        flags |= rf::OF;
+    if ((a ^ b ^ r) & 0x10)
+        flags |= rf::AF;
+    if (!(std::popcount(r & 0xff) & 1))
+        flags |= rf::PF;
+    return flags;
+}
 
 // How one string instruction counts and steps.
 class StringLoop {
@@ -67,7 +89,14 @@ class StringLoop {
             set(Gpr::rcx, s_.reg(Gpr::rcx) - count);
     }
 
-    // next: done. stay: there is more, and somebody waits.
+    // Sets the flags of a - b; REPE goes on while they are equal, REPNE while they differ.
+    [[nodiscard]] Go compare(u64 a, u64 b)
+    {
+        s_.rflags = (s_.rflags & ~rf::kArithmetic) | compare_flags(a, b, element_);
+        return (a == b) == (repeat_ == Repeat::rep) ? Go::on : Go::stop;
+    }
+
+    // There is more to do, but somebody waits.
     [[nodiscard]] bool interrupted() const { return core_.request_pending(); }
 
     // How many whole elements both addresses have left in their pages; 0 if an element leaves its page.
@@ -105,25 +134,19 @@ unsigned element_size(const Instruction& insn)
     return 1;
 }
 
-// The arithmetic flags of a - b. SDM: "CMP".
-u64 compare_flags(u64 a, u64 b, unsigned size)
+// Element after element, until the count or the condition ends it. Between two, whoever waits may have the
+// processor.
+template <typename Element>
+Result<Flow, Fault> repeat(StringLoop& loop, const Element& element)
 {
-    const unsigned top = size * 8 - 1;
-    const u64 r = truncate(a - b, size);
-    u64 flags = 0;
-    if (a < b)
-        flags |= rf::CF;
-    if (r == 0)
-        flags |= rf::ZF;
-    if (test(r, top))
-        flags |= rf::SF;
-    if (test((a ^ b) & (a ^ r), top))
-        flags |= rf::OF;
-    if ((a ^ b ^ r) & 0x10)
-        flags |= rf::AF;
-    if (!(std::popcount(r & 0xff) & 1))
-        flags |= rf::PF;
-    return flags;
+    while (loop.remaining() != 0) {
+        const Go go = TRY(element());
+        if (loop.repeat() == Repeat::none || go == Go::stop)
+            break;
+        if (loop.remaining() != 0 && loop.interrupted())
+            return Flow::stay;
+    }
+    return Flow::next;
 }
 
 // A whole run within one source and one destination page. False: take single elements.
@@ -167,38 +190,30 @@ Result<bool, Fault> store_run(Core& core, StringLoop& loop, u64 value)
 Result<Flow, Fault> movs(Core& core, const Instruction& insn)
 {
     StringLoop loop(core, insn, element_size(insn));
-    while (loop.remaining() != 0) {
-        if (!TRY(move_run(core, loop))) {
-            const u64 value = TRY(core.mmu().load_n(loop.source(), loop.element(), loop.source_purpose()));
-            TRY(core.mmu().store_n(loop.destination(), loop.element(), value));
-            loop.advance_source(1);
-            loop.advance_destination(1);
-            loop.count_down(1);
-        }
-        if (loop.repeat() == Repeat::none)
-            break;
-        if (loop.remaining() != 0 && loop.interrupted())
-            return Flow::stay;
-    }
-    return Flow::next;
+    return repeat(loop, [&]() -> Result<Go, Fault> {
+        if (TRY(move_run(core, loop)))
+            return Go::on;
+        const u64 value = TRY(core.mmu().load_n(loop.source(), loop.element(), loop.source_purpose()));
+        TRY(core.mmu().store_n(loop.destination(), loop.element(), value));
+        loop.advance_source(1);
+        loop.advance_destination(1);
+        loop.count_down(1);
+        return Go::on;
+    });
 }
 
 Result<Flow, Fault> stos(Core& core, const Instruction& insn)
 {
     StringLoop loop(core, insn, element_size(insn));
     const u64 value = truncate(core.state().reg(Gpr::rax), loop.element());
-    while (loop.remaining() != 0) {
-        if (!TRY(store_run(core, loop, value))) {
-            TRY(core.mmu().store_n(loop.destination(), loop.element(), value));
-            loop.advance_destination(1);
-            loop.count_down(1);
-        }
-        if (loop.repeat() == Repeat::none)
-            break;
-        if (loop.remaining() != 0 && loop.interrupted())
-            return Flow::stay;
-    }
-    return Flow::next;
+    return repeat(loop, [&]() -> Result<Go, Fault> {
+        if (TRY(store_run(core, loop, value)))
+            return Go::on;
+        TRY(core.mmu().store_n(loop.destination(), loop.element(), value));
+        loop.advance_destination(1);
+        loop.count_down(1);
+        return Go::on;
+    });
 }
 
 Result<Flow, Fault> lods(Core& core, const Instruction& insn)
@@ -206,54 +221,38 @@ Result<Flow, Fault> lods(Core& core, const Instruction& insn)
     StringLoop loop(core, insn, element_size(insn));
     constexpr ZydisRegister kAccumulator[] = {ZYDIS_REGISTER_AL, ZYDIS_REGISTER_AX, ZYDIS_REGISTER_EAX,
                                               ZYDIS_REGISTER_RAX};
-    while (loop.remaining() != 0) {
+    return repeat(loop, [&]() -> Result<Go, Fault> {
         const u64 value = TRY(core.mmu().load_n(loop.source(), loop.element(), loop.source_purpose()));
         write_register(core.state(), kAccumulator[std::countr_zero(loop.element())], value);
         loop.advance_source(1);
         loop.count_down(1);
-        if (loop.repeat() == Repeat::none)
-            break;
-        if (loop.remaining() != 0 && loop.interrupted())
-            return Flow::stay;
-    }
-    return Flow::next;
+        return Go::on;
+    });
 }
 
 Result<Flow, Fault> scas(Core& core, const Instruction& insn)
 {
-    CpuState& s = core.state();
     StringLoop loop(core, insn, element_size(insn));
-    const u64 value = truncate(s.reg(Gpr::rax), loop.element());
-    while (loop.remaining() != 0) {
+    const u64 value = truncate(core.state().reg(Gpr::rax), loop.element());
+    return repeat(loop, [&]() -> Result<Go, Fault> {
         const u64 found = TRY(core.mmu().load_n(loop.destination(), loop.element()));
-        s.rflags = (s.rflags & ~rf::kArithmetic) | compare_flags(value, found, loop.element());
         loop.advance_destination(1);
         loop.count_down(1);
-        if (loop.repeat() == Repeat::none || (value == found) != (loop.repeat() == Repeat::rep))
-            break;
-        if (loop.remaining() != 0 && loop.interrupted())
-            return Flow::stay;
-    }
-    return Flow::next;
+        return loop.compare(value, found);
+    });
 }
 
 Result<Flow, Fault> cmps(Core& core, const Instruction& insn)
 {
-    CpuState& s = core.state();
     StringLoop loop(core, insn, element_size(insn));
-    while (loop.remaining() != 0) {
+    return repeat(loop, [&]() -> Result<Go, Fault> {
         const u64 a = TRY(core.mmu().load_n(loop.source(), loop.element(), loop.source_purpose()));
         const u64 b = TRY(core.mmu().load_n(loop.destination(), loop.element()));
-        s.rflags = (s.rflags & ~rf::kArithmetic) | compare_flags(a, b, loop.element());
         loop.advance_source(1);
         loop.advance_destination(1);
         loop.count_down(1);
-        if (loop.repeat() == Repeat::none || (a == b) != (loop.repeat() == Repeat::rep))
-            break;
-        if (loop.remaining() != 0 && loop.interrupted())
-            return Flow::stay;
-    }
-    return Flow::next;
+        return loop.compare(a, b);
+    });
 }
 
 Result<Flow, Fault> xlat(Core& core, const Instruction& insn)

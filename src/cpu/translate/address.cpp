@@ -113,8 +113,8 @@ void Emitter::later(const Miss& miss, const AccessInfo& info, const Emit& op)
     });
 }
 
-// The address plus the tag is the offset in the page, or a large number. DEVIATION: the arithmetic flags that a #PF
-// frame shows are arbitrary where the code behind would overwrite them unread.
+// The address plus the tag is the offset in the page, or a large number. DEVIATION: the arithmetic flags that
+// a #PF frame shows are arbitrary where the code behind would overwrite them unread.
 void Emitter::lookup_flags_dead(const AccessInfo& info, const Emit& op)
 {
     constexpr u8 kShr = 5, kAnd = 4, kCmp = 7, kAddFrom = 0x03, kSubFrom = 0x2b, kAbove = 7;

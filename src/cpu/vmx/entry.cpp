@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // VM entry: checks, and loading the guest. SDM: "VM Entries".
 #include "cpu/core.h"
+#include "cpu/vmx/guest_fields.h"
 
 namespace seamless::cpu {
 namespace {
@@ -32,42 +33,8 @@ bool Core::load_guest(Vmcs& v, GuestContext& c)
     if (!guest_state_valid(v))
         return false;
     CpuState& s = frame_.state;
-    for (unsigned i = 0; i < kGprCount; ++i)
-        s.gpr[i] = c.gpr[i];
+    for_each_guest_field(v, c, s, [](const auto& saved, auto& live) { live = saved; });
     s.reg(Gpr::rsp) = v.rsp;
-    s.rip = v.rip;
-    s.rflags = v.rflags;
-    for (unsigned i = 0; i < kSegCount; ++i)
-        s.seg[i] = v.seg[i];
-    s.gdtr = v.gdtr;
-    s.idtr = v.idtr;
-    s.cr0 = v.cr0;
-    s.cr2 = c.cr2;
-    s.cr3 = v.cr3;
-    s.cr4 = v.cr4;
-    s.cr8 = c.cr8;
-    for (unsigned i = 0; i < 4; ++i)
-        s.dr[i] = c.dr[i];
-    s.dr6 = c.dr6;
-    s.dr7 = v.dr7;
-    s.efer = v.efer;
-    s.pat = v.pat;
-    s.debugctl = v.debugctl;
-    s.star = c.star;
-    s.lstar = c.lstar;
-    s.cstar = c.cstar;
-    s.fmask = c.fmask;
-    s.kernel_gs_base = c.kernel_gs_base;
-    s.tsc_aux = c.tsc_aux;
-    s.spec_ctrl = c.spec_ctrl;
-    s.sysenter_cs = v.sysenter_cs;
-    s.sysenter_esp = v.sysenter_esp;
-    s.sysenter_eip = v.sysenter_eip;
-    s.xcr0 = c.xcr0;
-    s.xss = c.xss;
-    s.pkru = c.pkru;
-    s.interruptibility = v.interruptibility;
-    s.activity = v.activity;
     v.idt_vectoring_info = 0;
 
     const TranslationTag tag{.ept_pointer = v.ept_pointer,

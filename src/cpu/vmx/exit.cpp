@@ -2,6 +2,7 @@
 // VM exit: saving the guest and the exit information. SDM: "VM Exits".
 #include "cpu/core.h"
 #include "cpu/package.h"
+#include "cpu/vmx/guest_fields.h"
 
 namespace seamless::cpu {
 
@@ -9,43 +10,9 @@ using namespace spec;
 
 void Core::save_guest(Vmcs& v, GuestContext& c)
 {
-    const CpuState& s = frame_.state;
-    for (unsigned i = 0; i < kGprCount; ++i)
-        c.gpr[i] = s.gpr[i];
+    CpuState& s = frame_.state;
+    for_each_guest_field(v, c, s, [](auto& saved, const auto& live) { saved = live; });
     v.rsp = s.reg(Gpr::rsp);
-    v.rip = s.rip;
-    v.rflags = s.rflags;
-    for (unsigned i = 0; i < kSegCount; ++i)
-        v.seg[i] = s.seg[i];
-    v.gdtr = s.gdtr;
-    v.idtr = s.idtr;
-    v.cr0 = s.cr0;
-    c.cr2 = s.cr2;
-    v.cr3 = s.cr3;
-    v.cr4 = s.cr4;
-    c.cr8 = s.cr8;
-    for (unsigned i = 0; i < 4; ++i)
-        c.dr[i] = s.dr[i];
-    c.dr6 = s.dr6;
-    v.dr7 = s.dr7;
-    v.efer = s.efer;
-    v.pat = s.pat;
-    v.debugctl = s.debugctl;
-    c.star = s.star;
-    c.lstar = s.lstar;
-    c.cstar = s.cstar;
-    c.fmask = s.fmask;
-    c.kernel_gs_base = s.kernel_gs_base;
-    c.tsc_aux = s.tsc_aux;
-    c.spec_ctrl = s.spec_ctrl;
-    v.sysenter_cs = s.sysenter_cs;
-    v.sysenter_esp = s.sysenter_esp;
-    v.sysenter_eip = s.sysenter_eip;
-    c.xcr0 = s.xcr0;
-    c.xss = s.xss;
-    c.pkru = s.pkru;
-    v.interruptibility = s.interruptibility;
-    v.activity = s.activity;
     tag_.cr3 = s.cr3;
     tag_.cr0 = s.cr0;
     tag_.cr4 = s.cr4;
