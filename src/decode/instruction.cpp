@@ -83,6 +83,8 @@ OpcodeRow refine(const Instruction& insn, OpcodeRow row)
             return {Execution::system,
                     insn.z.mnemonic == ZYDIS_MNEMONIC_PUSH ? Operation::push_sreg : Operation::pop_sreg};
         return row;
+    case ZYDIS_MNEMONIC_PAUSE: // with REX.B it is no hint but XCHG with R8, which Zydis 4.0 does not know
+        return insn.z.raw.rex.B ? OpcodeRow{Execution::system, Operation::xchg_r8} : row;
     case ZYDIS_MNEMONIC_JMP:
     case ZYDIS_MNEMONIC_CALL:
     case ZYDIS_MNEMONIC_RET:

@@ -38,6 +38,7 @@ enum class Operation : u8 {
     scas,
     cmps,
     xlat,
+    xchg_r8,
     maskmov,
     vmaskmov,
     cpuid,

@@ -44,6 +44,8 @@ SYSTEM_OPERATION(scas);
 SYSTEM_OPERATION(cmps);
 SYSTEM_OPERATION(xlat);
 SYSTEM_OPERATION(maskmov);
+// exchange.cpp
+SYSTEM_OPERATION(xchg_r8);
 // vector.cpp
 SYSTEM_OPERATION(vmaskmov);
 SYSTEM_OPERATION(gather);

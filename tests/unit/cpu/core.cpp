@@ -64,6 +64,17 @@ TEST_P(Core, IgnoresRexBeforeAnotherPrefix)
     EXPECT_EQ(machine.gpr(Gpr::rax), 0xffffffffffff7788u);
 }
 
+TEST_P(Core, PauseWithRexBIsAnExchange)
+{
+    machine.gpr(Gpr::rax) = 0xaaaa0000000a;
+    machine.gpr(Gpr::r8) = 0xbbbb0000000b;
+    EXPECT_EQ(machine.run({0xf3, 0x49, 0x90}), ExitReason::VMCALL);
+    EXPECT_EQ(machine.gpr(Gpr::rax), 0xbbbb0000000bu);
+    EXPECT_EQ(machine.run({0xf3, 0x41, 0x90, 0xf3, 0x90}), ExitReason::VMCALL); // 32 bits; and a PAUSE
+    EXPECT_EQ(machine.gpr(Gpr::rax), 0xau);
+    EXPECT_EQ(machine.gpr(Gpr::r8), 0xbu);
+}
+
 TEST_P(Core, CrossesPages)
 {
     machine.put<u64>(GuestMachine::kData + 0xffc, 0x0102030405060708);
