@@ -28,7 +28,7 @@ Vcpu::Vcpu(Vm& vm, u32 vcpu_id)
       lapic(apic_port, vm.kvm().package().clock(), vm.kvm().timers(), vcpu_id, vcpu_id == vm.bsp_vcpu_id),
       vm_(vm),
       trace_{&vm.kvm().package().tracer(), vcpu_id},
-      requests_(KVM_REQ_LOAD_MMU_PGD | KVM_REQ_TLB_FLUSH),
+      requests_(KVM_REQ_LOAD_MMU_PGD | KVM_REQ_TLB_FLUSH | KVM_REQ_MSR_FILTER_CHANGED),
       mp_state_(vcpu_id == vm.bsp_vcpu_id || !vm.irqchip_split ? KVM_MP_STATE_RUNNABLE
                                                                : KVM_MP_STATE_UNINITIALIZED)
 {}
@@ -145,6 +145,8 @@ void Vcpu::serve_requests(cpu::LogicalProcessor& lp)
         vm_.ops.load_mmu_pgd(*this, lp);
     if (requests & KVM_REQ_TLB_FLUSH)
         vm_.ops.flush_tlb_all(*this, lp);
+    if (requests & KVM_REQ_MSR_FILTER_CHANGED)
+        vm_.ops.msr_filter_changed(*this);
 }
 
 Handled Vcpu::vcpu_enter_guest(cpu::LogicalProcessor& lp)

@@ -29,7 +29,7 @@ struct VcpuTdx;
 // KVM_REQ_*: what a vCPU must do before it enters the guest again.
 inline constexpr u32 KVM_REQ_TLB_FLUSH = 1u << 0, KVM_REQ_LOAD_MMU_PGD = 1u << 1,
                      KVM_REQ_OUTSIDE_GUEST_MODE = 1u << 2, KVM_REQ_VM_DEAD = 1u << 3, KVM_REQ_EVENT = 1u << 4,
-                     KVM_REQ_UNBLOCK = 1u << 5;
+                     KVM_REQ_UNBLOCK = 1u << 5, KVM_REQ_MSR_FILTER_CHANGED = 1u << 6;
 
 class Vcpu {
   public:

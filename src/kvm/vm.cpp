@@ -233,6 +233,15 @@ Result<void, Errno> Vm::delete_slot(u32 id)
     return {};
 }
 
+Result<void, Errno> Vm::set_msr_filter(const kvm_msr_filter& filter, MsrFilter::Bitmaps bitmaps)
+{
+    const std::lock_guard guard(lock);
+    TRY(msr_filter.set(filter, std::move(bitmaps)));
+    for (const auto& vcpu : vcpus()) // what passes through without an exit may have changed
+        vcpu->make_request(KVM_REQ_MSR_FILTER_CHANGED);
+    return {};
+}
+
 Result<void, Errno> Vm::set_memory_attributes(const kvm_memory_attributes& attrs)
 {
     if (attrs.flags != 0)

@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "kvm/coalesced_mmio.h"
 #include "kvm/io_bus.h"
 #include "kvm/ioeventfd.h"
 #include "kvm/irqchip/irqfd.h"
@@ -17,6 +18,7 @@
 #include "kvm/memory_attributes.h"
 #include "kvm/memslots.h"
 #include "kvm/mmu/tdp_mmu.h"
+#include "kvm/msr_filter.h"
 #include "kvm/x86_ops/x86_ops.h"
 #include "spec/kvm_abi.h"
 
@@ -50,6 +52,8 @@ class Vm {
     [[nodiscard]] Result<void, Errno> set_memory_attributes(const spec::kvm::kvm_memory_attributes& attrs);
     [[nodiscard]] Result<void, Errno> enable_cap(const spec::kvm::kvm_enable_cap& cap);
     [[nodiscard]] int check_extension(u32 cap) const;
+    [[nodiscard]] Result<void, Errno> set_msr_filter(const spec::kvm::kvm_msr_filter& filter,
+                                                     MsrFilter::Bitmaps bitmaps);
     [[nodiscard]] IoBus& bus(BusId id) { return buses[static_cast<unsigned>(id)]; }
 
     // Takes guest frames away from the tables; slots_lock is held exclusively.
@@ -73,6 +77,7 @@ class Vm {
     MemoryAttributes attributes;
     IoBus buses[kBusCount];
     Ioeventfds ioeventfds{buses};
+    CoalescedMmio coalesced_mmio{buses};
     IrqRouting irq_routing;
     Irqfds irqfds{*this};
 
@@ -87,6 +92,7 @@ class Vm {
     u64 x2apic_format = 0;
     u64 hypercall_exit_enabled = 0;
     u64 user_space_msr_mask = 0;
+    MsrFilter msr_filter;
     bool exit_on_emulation_error = false;
     u32 default_tsc_khz;
     u64 apic_bus_cycles_ns = 1;

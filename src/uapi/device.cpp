@@ -79,7 +79,20 @@ void* Device::mmap(int fd, u64 size, u64 offset)
         return error(EINVAL);
     void* at = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, file->vcpu->run_fd(),
                       static_cast<off_t>(offset));
-    return at == MAP_FAILED ? error(errno) : at;
+    if (at == MAP_FAILED)
+        return error(errno);
+    // All vCPUs of a VM show the same ring of coalesced writes.
+    const u64 ring_page = u64{spec::kvm::KVM_COALESCED_MMIO_PAGE_OFFSET} * kPageSize;
+    if (offset <= ring_page && offset + size > ring_page) {
+        const auto ring = file->vm->coalesced_mmio.ring_fd();
+        void* there = static_cast<u8*>(at) + (ring_page - offset);
+        if (!ring || ::mmap(there, kPageSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, ring.value(),
+                            0) == MAP_FAILED) {
+            ::munmap(at, size);
+            return error(ENOMEM);
+        }
+    }
+    return at;
 }
 
 int Device::munmap(void* address, u64 size) { return ::munmap(address, size) == 0 ? 0 : -errno; }

@@ -8,6 +8,7 @@
 #include "kvm/backend_tdx/tdx.h"
 #include "kvm/backend_vmx/vmx.h"
 #include "uapi/files.h"
+#include "uapi/interrupt_ioctls.h"
 
 namespace seamless::uapi {
 
@@ -222,54 +223,27 @@ IoctlResult set_tsc_khz(const Call& c)
 
 IoctlResult get_tsc_khz(const Call& c) { return c.file.vm->default_tsc_khz; }
 
-IoctlResult signal_msi(const Call& c)
+IoctlResult register_coalesced_mmio(const Call& c)
 {
-    return kvm::kvm_send_userspace_msi(*c.file.vm, TRY(get_user<kvm_msi>(c.arg)));
-}
-
-// DEVIATION: there is no 8259 and no IOAPIC in the kernel; VMMs split the irqchip, or keep all of it.
-IoctlResult create_irqchip(const Call& c)
-{
-    const std::lock_guard guard(c.file.vm->lock);
-    return fail(Errno{c.file.vm->irqchip_split ? EEXIST : ENOTTY});
-}
-
-IoctlResult set_irq_line(const Call& c, kvm_irq_level& line)
-{
-    if (!c.file.vm->irqchip_split)
-        return fail(Errno{ENXIO});
-    line.irq = static_cast<u32>(c.file.vm->irq_routing.set_irq(*c.file.vm, line.irq, line.level != 0));
+    TRY(c.file.vm->coalesced_mmio.register_zone(TRY(get_user<kvm_coalesced_mmio_zone>(c.arg))));
     return 0;
 }
 
-IoctlResult irq_line(const Call& c)
+IoctlResult unregister_coalesced_mmio(const Call& c)
 {
-    auto line = TRY(get_user<kvm_irq_level>(c.arg));
-    return set_irq_line(c, line);
-}
-
-IoctlResult irq_line_status(const Call& c)
-{
-    auto line = TRY(get_user<kvm_irq_level>(c.arg));
-    TRY(set_irq_line(c, line));
-    TRY(put_user(c.arg, line));
+    TRY(c.file.vm->coalesced_mmio.unregister_zone(TRY(get_user<kvm_coalesced_mmio_zone>(c.arg))));
     return 0;
 }
 
-IoctlResult set_gsi_routing(const Call& c)
+IoctlResult set_msr_filter(const Call& c)
 {
-    const auto header = TRY(get_user<kvm_irq_routing>(c.arg));
-    if (!c.file.vm->irqchip_split || header.nr > KVM_MAX_IRQ_ROUTES || header.flags)
-        return fail(Errno{EINVAL});
-    std::vector<kvm_irq_routing_entry> entries(header.nr);
-    TRY(copy_from_user(entries.data(), c.arg + sizeof header, entries.size() * sizeof entries[0]));
-    TRY(c.file.vm->irq_routing.set(*c.file.vm, entries));
-    return 0;
-}
-
-IoctlResult irqfd(const Call& c)
-{
-    TRY(c.file.vm->irqfds.ioctl(TRY(get_user<kvm_irqfd>(c.arg))));
+    const auto filter = TRY(get_user<kvm_msr_filter>(c.arg));
+    kvm::MsrFilter::Bitmaps bitmaps;
+    for (std::size_t i = 0; i < bitmaps.size(); ++i) {
+        bitmaps[i].resize(TRY(kvm::MsrFilter::bitmap_bytes(filter.ranges[i])));
+        TRY(copy_from_user(bitmaps[i].data(), filter.ranges[i].bitmap, bitmaps[i].size()));
+    }
+    TRY(c.file.vm->set_msr_filter(filter, std::move(bitmaps)));
     return 0;
 }
 
@@ -282,26 +256,29 @@ IoctlResult vm_memory_encrypt_op(const Call& c)
 
 // clang-format off
 constexpr IoctlRow kVmIoctls[] = {
-    {KVM_CHECK_EXTENSION,         vm_check_extension},
-    {KVM_CREATE_VCPU,             create_vcpu},
-    {KVM_SET_TSS_ADDR,            set_tss_addr},
-    {KVM_CREATE_IRQCHIP,          create_irqchip},
-    {KVM_SET_BOOT_CPU_ID,         set_boot_cpu_id},
-    {KVM_SET_TSC_KHZ,             set_tsc_khz},
-    {KVM_GET_TSC_KHZ,             get_tsc_khz},
-    {KVM_SET_IDENTITY_MAP_ADDR,   set_identity_map_addr},
-    {KVM_IRQ_LINE,                irq_line},
-    {KVM_SET_GSI_ROUTING,         set_gsi_routing},
-    {KVM_SET_USER_MEMORY_REGION,  set_user_memory_region},
-    {KVM_IRQFD,                   irqfd},
-    {KVM_SIGNAL_MSI,              signal_msi},
-    {KVM_SET_MEMORY_ATTRIBUTES,   set_memory_attributes},
-    {KVM_IOEVENTFD,               ioeventfd},
-    {KVM_ENABLE_CAP,              enable_cap},
-    {KVM_SET_USER_MEMORY_REGION2, set_user_memory_region2},
-    {KVM_IRQ_LINE_STATUS,         irq_line_status},
-    {KVM_MEMORY_ENCRYPT_OP,       vm_memory_encrypt_op},
-    {KVM_CREATE_GUEST_MEMFD,      create_guest_memfd},
+    {KVM_CHECK_EXTENSION,           vm_check_extension},
+    {KVM_CREATE_VCPU,               create_vcpu},
+    {KVM_SET_TSS_ADDR,              set_tss_addr},
+    {KVM_CREATE_IRQCHIP,            create_irqchip},
+    {KVM_SET_BOOT_CPU_ID,           set_boot_cpu_id},
+    {KVM_SET_TSC_KHZ,               set_tsc_khz},
+    {KVM_GET_TSC_KHZ,               get_tsc_khz},
+    {KVM_SET_IDENTITY_MAP_ADDR,     set_identity_map_addr},
+    {KVM_IRQ_LINE,                  irq_line},
+    {KVM_SET_GSI_ROUTING,           set_gsi_routing},
+    {KVM_REGISTER_COALESCED_MMIO,   register_coalesced_mmio},
+    {KVM_UNREGISTER_COALESCED_MMIO, unregister_coalesced_mmio},
+    {KVM_SET_USER_MEMORY_REGION,    set_user_memory_region},
+    {KVM_IRQFD,                     irqfd},
+    {KVM_SIGNAL_MSI,                signal_msi},
+    {KVM_SET_MEMORY_ATTRIBUTES,     set_memory_attributes},
+    {KVM_IOEVENTFD,                 ioeventfd},
+    {KVM_ENABLE_CAP,                enable_cap},
+    {KVM_SET_USER_MEMORY_REGION2,   set_user_memory_region2},
+    {KVM_X86_SET_MSR_FILTER,        set_msr_filter},
+    {KVM_IRQ_LINE_STATUS,           irq_line_status},
+    {KVM_MEMORY_ENCRYPT_OP,         vm_memory_encrypt_op},
+    {KVM_CREATE_GUEST_MEMFD,        create_guest_memfd},
 };
 // clang-format on
 static_assert(sorted(kVmIoctls));

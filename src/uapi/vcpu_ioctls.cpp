@@ -7,6 +7,7 @@
 #include "kvm/backend_vmx/vmx.h"
 #include "kvm/mmu/mmu.h"
 #include "uapi/files.h"
+#include "uapi/interrupt_ioctls.h"
 
 namespace seamless::uapi {
 
@@ -152,46 +153,6 @@ IoctlResult put_cpuid(u64 to, std::span<const kvm_cpuid_entry2> entries)
 
 IoctlResult get_cpuid2(const Call& c) { return put_cpuid(c.arg, vcpu_of(c).cpuid); }
 
-IoctlResult get_mp_state(const Call& c)
-{
-    TRY(put_user(c.arg, kvm_mp_state{vcpu_of(c).mp_state()}));
-    return 0;
-}
-
-IoctlResult set_mp_state(const Call& c)
-{
-    const u32 state = TRY(get_user<kvm_mp_state>(c.arg)).mp_state;
-    kvm::Vcpu& vcpu = vcpu_of(c);
-    if (state > KVM_MP_STATE_SIPI_RECEIVED || (!vcpu.vm().irqchip_split && state != KVM_MP_STATE_RUNNABLE))
-        return fail(Errno{EINVAL});
-    if (state == KVM_MP_STATE_SIPI_RECEIVED) { // an INIT that was taken, and the SIPI still to come
-        vcpu.set_mp_state(KVM_MP_STATE_INIT_RECEIVED);
-        vcpu.receive_sipi(vcpu.sipi_vector());
-        return 0;
-    }
-    vcpu.set_mp_state(state);
-    return 0;
-}
-
-IoctlResult interrupt(const Call& c)
-{
-    const auto args = TRY(get_user<kvm_interrupt>(c.arg));
-    kvm::Vcpu& vcpu = vcpu_of(c);
-    if (args.irq >= 256)
-        return fail(Errno{EINVAL});
-    if (vcpu.vm().irqchip_split && vcpu.external_vector >= 0)
-        return fail(Errno{EEXIST});
-    vcpu.external_vector = static_cast<int>(args.irq);
-    vcpu.make_request(kvm::KVM_REQ_EVENT);
-    return 0;
-}
-
-IoctlResult nmi(const Call& c)
-{
-    vcpu_of(c).inject_nmi();
-    return 0;
-}
-
 // Offsets in an XSAVE area. SDM: "Legacy Region of an XSAVE Area".
 constexpr std::size_t kXsaveMxcsr = 24, kXsaveSt = 32, kXsaveXmm = 160, kXstateBv = 512;
 
@@ -293,65 +254,6 @@ IoctlResult set_debugregs(const Call& c)
     std::memcpy(vmx.context.dr, regs.db, sizeof regs.db);
     vmx.context.dr6 = regs.dr6;
     vmx.vmcs.dr7 = regs.dr7;
-    return 0;
-}
-
-constexpr u32 kKnownEvents = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SIPI_VECTOR |
-                             KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM;
-
-// A TD's interrupt shadow and NMI blocking are the module's; what waits in KVM can be seen and set.
-IoctlResult get_vcpu_events(const Call& c)
-{
-    kvm::Vcpu& vcpu = vcpu_of(c);
-    kvm_vcpu_events events{};
-    if (vcpu.vmx)
-        kvm::vmx_get_events(vcpu, events);
-    events.nmi.pending = static_cast<u8>(vcpu.nmi_pending.load());
-    events.flags = KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM;
-    TRY(put_user(c.arg, events));
-    return 0;
-}
-
-IoctlResult set_vcpu_events(const Call& c)
-{
-    const auto events = TRY(get_user<kvm_vcpu_events>(c.arg));
-    kvm::Vcpu& vcpu = vcpu_of(c);
-    const bool smm = (events.flags & KVM_VCPUEVENT_VALID_SMM) && (events.smi.smm || events.smi.pending);
-    if ((events.flags & ~kKnownEvents) || smm)
-        return fail(Errno{EINVAL});
-    if (vcpu.vmx)
-        TRY(kvm::vmx_set_events(vcpu, events));
-    if (events.flags & KVM_VCPUEVENT_VALID_NMI_PENDING)
-        vcpu.nmi_pending.store(events.nmi.pending);
-    if (events.flags & KVM_VCPUEVENT_VALID_SIPI_VECTOR)
-        vcpu.set_sipi_vector(static_cast<u8>(events.sipi_vector));
-    const bool latched_init = (events.flags & KVM_VCPUEVENT_VALID_SMM) && events.smi.latched_init;
-    if (latched_init && !vcpu.vm().ops.apic_init_signal_blocked(vcpu))
-        vcpu.receive_init();
-    vcpu.make_request(kvm::KVM_REQ_EVENT);
-    return 0;
-}
-
-bool ids_32bit(kvm::Vcpu& vcpu) { return vcpu.vm().x2apic_format & KVM_X2APIC_API_USE_32BIT_IDS; }
-
-IoctlResult get_lapic(const Call& c)
-{
-    kvm::Vcpu& vcpu = vcpu_of(c);
-    if (!vcpu.vm().irqchip_split)
-        return fail(Errno{EINVAL});
-    kvm_lapic_state state{};
-    vcpu.lapic.get_state(state, ids_32bit(vcpu));
-    TRY(put_user(c.arg, state));
-    return 0;
-}
-
-IoctlResult set_lapic(const Call& c)
-{
-    kvm::Vcpu& vcpu = vcpu_of(c);
-    if (!vcpu.vm().irqchip_split)
-        return fail(Errno{EINVAL});
-    TRY(vcpu.lapic.set_state(TRY(get_user<kvm_lapic_state>(c.arg)), ids_32bit(vcpu)));
-    vcpu.make_request(kvm::KVM_REQ_EVENT);
     return 0;
 }
 

@@ -110,14 +110,14 @@ Handled tdx_emulate_io(Vcpu& vcpu)
 namespace {
 
 // An MSR that the kernel refuses may be user space's, if it asked for that.
-Handled msr_to_user(Vcpu& vcpu, u32 exit_reason, u32 index, u64 data)
+Handled msr_to_user(Vcpu& vcpu, u32 exit_reason, u32 index, u64 data, u32 reason = KVM_MSR_EXIT_REASON_INVAL)
 {
-    if (!(vcpu.vm().user_space_msr_mask & KVM_MSR_EXIT_REASON_INVAL))
+    if (!(vcpu.vm().user_space_msr_mask & reason))
         return answer(vcpu, TdvmcallStatus::INVALID_OPERAND);
     kvm_run& run = vcpu.run();
     run.exit_reason = exit_reason;
     run.msr.error = 0;
-    run.msr.reason = KVM_MSR_EXIT_REASON_INVAL;
+    run.msr.reason = reason;
     run.msr.index = index;
     run.msr.data = data;
     vcpu.complete_userspace_io = [exit_reason](Vcpu& v) -> Handled {
@@ -133,6 +133,8 @@ Handled msr_to_user(Vcpu& vcpu, u32 exit_reason, u32 index, u64 data)
 Handled emulate_rdmsr(Vcpu& vcpu)
 {
     const auto index = static_cast<u32>(vcpu.tdx->args.r12);
+    if (!vcpu.vm().msr_filter.allows(index, KVM_MSR_FILTER_READ))
+        return msr_to_user(vcpu, KVM_EXIT_X86_RDMSR, index, 0, KVM_MSR_EXIT_REASON_FILTER);
     const auto value = vcpu.vm().ops.get_msr(vcpu, index, false);
     if (!value)
         return msr_to_user(vcpu, KVM_EXIT_X86_RDMSR, index, 0);
@@ -144,6 +146,8 @@ Handled emulate_wrmsr(Vcpu& vcpu)
 {
     const auto index = static_cast<u32>(vcpu.tdx->args.r12);
     const u64 data = vcpu.tdx->args.r13;
+    if (!vcpu.vm().msr_filter.allows(index, KVM_MSR_FILTER_WRITE))
+        return msr_to_user(vcpu, KVM_EXIT_X86_WRMSR, index, data, KVM_MSR_EXIT_REASON_FILTER);
     if (!vcpu.vm().ops.set_msr(vcpu, index, data, false))
         return msr_to_user(vcpu, KVM_EXIT_X86_WRMSR, index, data);
     return kResume;

@@ -142,14 +142,14 @@ Handled handle_io(Vcpu& vcpu)
     return kToUser;
 }
 
-Handled msr_failed(Vcpu& vcpu, u32 exit_reason, u32 index, u64 data)
+Handled msr_failed(Vcpu& vcpu, u32 exit_reason, u32 index, u64 data, u32 reason = KVM_MSR_EXIT_REASON_UNKNOWN)
 {
-    if (!(vcpu.vm().user_space_msr_mask & KVM_MSR_EXIT_REASON_UNKNOWN))
+    if (!(vcpu.vm().user_space_msr_mask & reason))
         return raise(vcpu, Vector::GP);
     kvm_run& run = vcpu.run();
     run.exit_reason = exit_reason;
     run.msr.error = 0;
-    run.msr.reason = KVM_MSR_EXIT_REASON_UNKNOWN;
+    run.msr.reason = reason;
     run.msr.index = index;
     run.msr.data = data;
     vcpu.complete_userspace_io = [exit_reason](Vcpu& v) -> Handled {
@@ -168,6 +168,8 @@ Handled msr_failed(Vcpu& vcpu, u32 exit_reason, u32 index, u64 data)
 Handled handle_rdmsr(Vcpu& vcpu)
 {
     const auto index = static_cast<u32>(context(vcpu)[Gpr::rcx]);
+    if (!vcpu.vm().msr_filter.allows(index, KVM_MSR_FILTER_READ))
+        return msr_failed(vcpu, KVM_EXIT_X86_RDMSR, index, 0, KVM_MSR_EXIT_REASON_FILTER);
     const auto value = vcpu.vm().ops.get_msr(vcpu, index, false);
     if (!value)
         return msr_failed(vcpu, KVM_EXIT_X86_RDMSR, index, 0);
@@ -180,6 +182,8 @@ Handled handle_wrmsr(Vcpu& vcpu)
 {
     const auto index = static_cast<u32>(context(vcpu)[Gpr::rcx]);
     const u64 data = context(vcpu)[Gpr::rdx] << 32 | static_cast<u32>(context(vcpu)[Gpr::rax]);
+    if (!vcpu.vm().msr_filter.allows(index, KVM_MSR_FILTER_WRITE))
+        return msr_failed(vcpu, KVM_EXIT_X86_WRMSR, index, data, KVM_MSR_EXIT_REASON_FILTER);
     if (!vcpu.vm().ops.set_msr(vcpu, index, data, false))
         return msr_failed(vcpu, KVM_EXIT_X86_WRMSR, index, data);
     return handle_skip(vcpu);

@@ -42,25 +42,23 @@ void reset_guest_state(cpu::Vmcs& v, cpu::GuestContext& context)
     context[Gpr::rdx] = 0x600;
 }
 
-void clear_intercept(Hpa bitmap, u32 msr, bool read_only = false)
+void clear_intercept(Hpa bitmap, u32 msr, bool write)
 {
     // SDM: "MSR-Bitmap Address": low reads, high reads, low writes, high writes, 1 KiB each.
-    const u32 high = msr >= 0xc0000000 ? 1024 : 0, n = msr & 0x1fff;
-    auto* bytes = mem::host_ptr<u8>(bitmap);
-    bytes[high + n / 8] = static_cast<u8>(bytes[high + n / 8] & ~(1u << n % 8));
-    if (!read_only)
-        bytes[2048 + high + n / 8] = static_cast<u8>(bytes[2048 + high + n / 8] & ~(1u << n % 8));
+    const u32 half = (msr >= 0xc0000000 ? 1024 : 0) + (write ? 2048 : 0), n = msr & 0x1fff;
+    u8& byte = mem::host_ptr<u8>(bitmap)[half + n / 8];
+    byte = static_cast<u8>(byte & ~(1u << n % 8));
 }
 
-void pass_through_msrs(Hpa bitmap)
-{
-    std::memset(mem::host_ptr(bitmap), 0xff, kPageSize);
-    clear_intercept(bitmap, static_cast<u32>(Msr::IA32_TSC), true);
-    for (const Msr msr : {Msr::IA32_FS_BASE, Msr::IA32_GS_BASE, Msr::IA32_KERNEL_GS_BASE,
-                          Msr::IA32_SYSENTER_CS, Msr::IA32_SYSENTER_ESP, Msr::IA32_SYSENTER_EIP,
-                          Msr::IA32_STAR, Msr::IA32_LSTAR, Msr::IA32_CSTAR, Msr::IA32_FMASK})
-        clear_intercept(bitmap, static_cast<u32>(msr));
-}
+constexpr struct {
+    Msr msr;
+    bool write;
+} kPassedThrough[] = {
+    {Msr::IA32_TSC, false},           {Msr::IA32_FS_BASE, true},     {Msr::IA32_GS_BASE, true},
+    {Msr::IA32_KERNEL_GS_BASE, true}, {Msr::IA32_SYSENTER_CS, true}, {Msr::IA32_SYSENTER_ESP, true},
+    {Msr::IA32_SYSENTER_EIP, true},   {Msr::IA32_STAR, true},        {Msr::IA32_LSTAR, true},
+    {Msr::IA32_CSTAR, true},          {Msr::IA32_FMASK, true},
+};
 
 void init_vmcs(Vcpu& vcpu)
 {
@@ -96,10 +94,24 @@ Result<void, Errno> vmx_vcpu_create(Vcpu& vcpu)
 {
     vcpu.vmx = std::make_unique<VcpuVmx>();
     vcpu.vmx->msr_bitmap = TRY(vcpu.vm().memory().alloc_page());
-    pass_through_msrs(vcpu.vmx->msr_bitmap);
+    vmx_msr_filter_changed(vcpu);
     init_vmcs(vcpu);
     vcpu.vmx->emulation = std::make_unique<VcpuEmulation>(vcpu);
     return {};
+}
+
+void vmx_msr_filter_changed(Vcpu& vcpu)
+{
+    const MsrFilter& filter = vcpu.vm().msr_filter;
+    const Hpa bitmap = vcpu.vmx->msr_bitmap;
+    std::memset(mem::host_ptr(bitmap), 0xff, kPageSize);
+    for (const auto& row : kPassedThrough) {
+        const auto msr = static_cast<u32>(row.msr);
+        if (filter.allows(msr, KVM_MSR_FILTER_READ))
+            clear_intercept(bitmap, msr, false);
+        if (row.write && filter.allows(msr, KVM_MSR_FILTER_WRITE))
+            clear_intercept(bitmap, msr, true);
+    }
 }
 
 void vmx_vcpu_free(Vcpu& vcpu)

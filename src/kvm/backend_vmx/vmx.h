@@ -55,6 +55,7 @@ void vmx_get_events(Vcpu& vcpu, spec::kvm::kvm_vcpu_events& events);
 [[nodiscard]] Result<u64, Errno> vmx_get_msr(Vcpu& vcpu, u32 index, bool host);
 [[nodiscard]] Result<void, Errno> vmx_set_msr(Vcpu& vcpu, u32 index, u64 data, bool host);
 [[nodiscard]] std::span<const u32> vmx_msr_index_list();
+void vmx_msr_filter_changed(Vcpu& vcpu);
 
 // Raised by KVM in place of the instruction that exited.
 void vmx_queue_exception(Vcpu& vcpu, spec::Vector vector, u32 error_code = 0);

@@ -70,6 +70,12 @@ Result<void, Errno> vt_set_msr(Vcpu& vcpu, u32 index, u64 data, bool host)
 {
     return is_td_vcpu(vcpu) ? tdx_set_msr(vcpu, index, data, host) : vmx_set_msr(vcpu, index, data, host);
 }
+// A TD's MSRs reach KVM by TDVMCALL only, where the filter is asked each time.
+void vt_msr_filter_changed(Vcpu& vcpu)
+{
+    if (!is_td_vcpu(vcpu))
+        vmx_msr_filter_changed(vcpu);
+}
 bool vt_has_events(Vcpu& vcpu) { return is_td_vcpu(vcpu) ? tdx_has_events(vcpu) : vmx_has_events(vcpu); }
 void vt_deliver_interrupt(Vcpu& vcpu, u8 vector, bool level_triggered)
 {
@@ -111,6 +117,7 @@ constinit const x86_ops vt_x86_ops = {
     .free_external_spt = tdx_sept_free_private_spt,
     .get_msr = vt_get_msr,
     .set_msr = vt_set_msr,
+    .msr_filter_changed = vt_msr_filter_changed,
     .has_events = vt_has_events,
     .deliver_interrupt = vt_deliver_interrupt,
     .apic_init_signal_blocked = vt_apic_init_signal_blocked,

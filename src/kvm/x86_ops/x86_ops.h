@@ -46,6 +46,7 @@ struct x86_ops {
 
     Result<u64, Errno> (*get_msr)(Vcpu&, u32 index, bool host);
     Result<void, Errno> (*set_msr)(Vcpu&, u32 index, u64 data, bool host);
+    void (*msr_filter_changed)(Vcpu&);
     bool (*has_events)(Vcpu&); // what wakes a halted vCPU
     void (*deliver_interrupt)(Vcpu&, u8 vector, bool level_triggered);
     bool (*apic_init_signal_blocked)(Vcpu&); // INIT and SIPI mean nothing to it

@@ -82,10 +82,10 @@ class TdInterrupts : public testing::Test {
         });
     }
     template <typename Action>
-    static std::thread later(Action action)
+    static std::thread later(Action action, int ms = 20)
     {
-        return std::thread([action] {
-            std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        return std::thread([action, ms] {
+            std::this_thread::sleep_for(std::chrono::milliseconds(ms));
             action();
         });
     }
@@ -98,7 +98,7 @@ class TdInterrupts : public testing::Test {
         act.sa_handler = [](int) { device->signal_arrived(); };
         sigaction(SIGUSR1, &act, nullptr);
         const pthread_t self = pthread_self();
-        std::thread waker = later([self] { pthread_kill(self, SIGUSR1); });
+        std::thread waker = later([self] { pthread_kill(self, SIGUSR1); }, 200);
         const long result = td.enter();
         waker.join();
         return result;
