@@ -226,6 +226,12 @@ Handled Vcpu::run_ioctl()
     }
     if (run().kvm_valid_regs || run().kvm_dirty_regs) // KVM_CAP_SYNC_REGS is 0
         return fail(Errno{EINVAL});
+    // Without an APIC here, user space keeps the task priority.
+    if (vmx && !vm_.irqchip_split) {
+        if (run().cr8 > 15)
+            return fail(Errno{EINVAL});
+        vmx_set_cr8(*this, run().cr8);
+    }
     // What the last exit left to do is done even if the VMM wants to leave at once: it reads the state
     // afterwards.
     if (complete_userspace_io) {

@@ -91,7 +91,10 @@ void Irqfds::raise(int fd)
     u64 count;
     const iovec to{&count, sizeof count};
     // The VMM's descriptor may be blocking, and somebody else may read it too.
-    if (preadv2(fd, &to, 1, -1, RWF_NOWAIT) < 0)
+    ssize_t n = preadv2(fd, &to, 1, -1, RWF_NOWAIT);
+    if (n < 0 && errno == EOPNOTSUPP) // an old kernel: it was readable just now
+        n = read(fd, &count, sizeof count);
+    if (n < 0)
         return;
     (void)vm_.irq_routing.set_irq(vm_, found->second.gsi, true);
 }

@@ -196,6 +196,18 @@ TEST_F(PlainVm, RegistersComeBackAsTheyWereSet)
     EXPECT_EQ(call(vcpu, KVM_SET_SREGS, &sregs), -EINVAL);
 }
 
+TEST_F(PlainVm, WithoutAnApicUserSpaceKeepsTheTaskPriority)
+{
+    run->cr8 = 16;
+    EXPECT_EQ(call(vcpu, KVM_RUN), -EINVAL);
+    run->cr8 = 5;
+    touch(spec::ExitReason::HLT, 0);
+    ASSERT_EQ(call(vcpu, KVM_RUN), 0);
+    kvm_sregs sregs{};
+    ASSERT_EQ(call(vcpu, KVM_GET_SREGS, &sregs), 0);
+    EXPECT_EQ(sregs.cr8, 5u);
+}
+
 TEST_F(PlainVm, PortOutputReachesTheVmmAndIsSkippedOnce)
 {
     lp().then([](cpu::Vmcs& v, cpu::GuestContext& c) {
