@@ -556,5 +556,55 @@ TEST_F(Interrupts, LapicStateTravelsThroughIoctls)
     EXPECT_EQ(call(vcpu, KVM_SET_LAPIC, u64{8}), -EFAULT);
 }
 
+TEST_F(Interrupts, TheXapicPageIsReachedThroughTheEmulator)
+{
+    alignas(4096) static u8 code[4096];
+    constexpr u8 kProgram[] = {0xc7, 0x05, 0x80, 0x00, 0xe0, 0xfe,
+                               0x30, 0,    0,    0,                 // MOV DWORD [FEE00080H], 30H
+                               0x8b, 0x0d, 0x20, 0x00, 0xe0, 0xfe}; // MOV ECX, [FEE00020H]
+    std::memcpy(code, kProgram, sizeof kProgram);
+    kvm_userspace_memory_region region{.slot = 0,
+                                       .flags = 0,
+                                       .guest_phys_addr = 0x1000,
+                                       .memory_size = sizeof code,
+                                       .userspace_addr = reinterpret_cast<u64>(code)};
+    ASSERT_EQ(call(vm, KVM_SET_USER_MEMORY_REGION, &region), 0);
+    const int ap = add_vcpu(1);
+    ASSERT_EQ(set_msr(ap, 0x1b, apic::kPageBase | apic::BASE_ENABLE), 1);
+    kvm_mp_state runnable{KVM_MP_STATE_RUNNABLE};
+    ASSERT_EQ(call(ap, KVM_SET_MP_STATE, &runnable), 0);
+    kvm_sregs sregs{};
+    ASSERT_EQ(call(ap, KVM_GET_SREGS, &sregs), 0);
+    sregs.cr0 |= spec::cr0::PE;
+    for (kvm_segment* s : {&sregs.cs, &sregs.ds, &sregs.es, &sregs.ss})
+        *s = {.base = 0,
+              .limit = ~0u,
+              .selector = 8,
+              .type = 3,
+              .present = 1,
+              .dpl = 0,
+              .db = 1,
+              .s = 1,
+              .g = 1};
+    sregs.cs.type = 11;
+    ASSERT_EQ(call(ap, KVM_SET_SREGS, &sregs), 0);
+    set_rflags(ap, spec::rflags::FIXED1);
+    for (const u32 offset : {apic::TPR, apic::ID})
+        lp(1).then([=](cpu::Vmcs& v, cpu::GuestContext&) {
+            v.exit_reason =
+                static_cast<u32>(offset == apic::TPR ? ExitReason::EPT_VIOLATION : ExitReason::EPT_MISCONFIG);
+            v.exit_qualification = spec::ept::qual::WRITE;
+            v.guest_physical_address = apic::kPageBase + offset;
+        });
+    stop(1);
+    auto* ap_run = static_cast<kvm_run*>(device->mmap(ap, kVcpuMmapSize));
+    ASSERT_EQ(call(ap, KVM_RUN), 0);
+    EXPECT_EQ(ap_run->exit_reason, KVM_EXIT_SHUTDOWN); // no exit for the APIC's page
+    const auto& last = lp(1).history.back();
+    EXPECT_EQ(last.vmcs.rip, 0x1000 + sizeof kProgram);
+    EXPECT_EQ(last.gpr[static_cast<unsigned>(spec::Gpr::rcx)], 0x01000000u); // the 8-bit id
+    EXPECT_EQ(ap_run->cr8, 3u);
+}
+
 } // namespace
 } // namespace seamless
