@@ -43,7 +43,7 @@ u64 zero(TdAndModule&, u32) { return 0; }
 u64 one(TdAndModule&, u32) { return 1; }
 u64 virtual_tsc(TdAndModule& o, u32) { return o.module ? o.td.virtual_tsc(o.module->clock().tsc()) : 0; }
 u64 refcount(TdAndModule& o, u32 i) { return o.td.refcount[i]; }
-u64 rtmr(TdAndModule& o, u32 i) { return qword(o.td.rtmr[i / 6].data(), i % 6); }
+u64 rtmr(TdAndModule& o, u32 i) { return o.td.rtmr[i / 6][i % 6]; }
 u64 x2apic_id(TdAndModule& o, u32 i)
 {
     const std::lock_guard guard(o.td.vcpus_mutex);
@@ -53,6 +53,12 @@ u64 x2apic_id(TdAndModule& o, u32 i)
 bool set_notify_enables(TdAndModule& o, u32, u64 value)
 {
     o.td.notify_enables = value;
+    return true;
+}
+
+bool set_hp_lock_timeout(TdAndModule& o, u32, u64 value)
+{
+    o.td.hp_lock_timeout = value;
     return true;
 }
 
@@ -94,6 +100,7 @@ constexpr Row kRows[] = { // ascending by class and code
     {md::TSC_FREQUENCY,         1, HG, member<&Td::tsc_frequency>},
     {md::VIRTUAL_TSC,           1, HG, virtual_tsc},
     {md::NOTIFY_ENABLES,        1, kHostRead | kGuestRead | kGuestWrite, member<&Td::notify_enables>, set_notify_enables, 1},
+    {md::HP_LOCK_TIMEOUT,       1, kHostRead | kHostWrite, member<&Td::hp_lock_timeout>, set_hp_lock_timeout},
     {md::CONFIG_FLAGS,          1, HG, member<&Td::config_flags>},
     {md::TD_CTLS,               1, kHostRead | kGuestRead | kGuestWrite, member<&Td::td_ctls>, set_td_ctls,
      spec::td_ctls::PENDING_VE_DISABLE | spec::td_ctls::ENUM_TOPOLOGY | spec::td_ctls::VIRT_CPUID2 | spec::td_ctls::REDUCE_VE | spec::td_ctls::LOCK},

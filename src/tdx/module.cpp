@@ -12,7 +12,7 @@ using spec::TdLifecycle;
 using spec::TdxPageType;
 
 TdxModule::TdxModule(cpu::Package& package, mem::HostMemory& memory, base::Clock& clock, base::Random& random,
-                     const PlatformKey& key)
+                     const std::optional<PlatformKey>& key)
     : lp_initialized(package.count()),
       package_(package),
       memory_(memory),
@@ -23,6 +23,17 @@ TdxModule::TdxModule(cpu::Package& package, mem::HostMemory& memory, base::Clock
 {}
 
 TdxModule::~TdxModule() = default;
+
+bool TdxModule::make_key()
+{
+    if (key_)
+        return true;
+    PlatformKey fresh;
+    if (!random_.fill(fresh))
+        return false;
+    key_ = fresh;
+    return true;
+}
 
 const Tdmr* TdxModule::initialized_tdmr(Hpa hpa) const
 {
@@ -179,7 +190,10 @@ TdxStatus run(SeamCall& call, const TdhRow* row, u64 rax)
 {
     if (!row || field(rax, 63, 24) != 0 || call.version > row->max_version)
         return TdxStatus::OPERAND_INVALID | TdxOperand::RAX;
-    if (call.module.sys_state != SysState::ready && !row->before_ready)
+    const SysState sys = call.module.sys_state;
+    if (sys == SysState::shutdown && !row->after_shutdown)
+        return TdxStatus::SYS_SHUTDOWN;
+    if (sys != SysState::ready && !row->before_ready)
         return TdxStatus::SYS_NOT_READY;
     if (row->td != TdAt::none)
         if (const TdxStatus s = lock_td_operand(call, *row); s != TdxStatus::SUCCESS)

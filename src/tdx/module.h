@@ -7,6 +7,7 @@
 #include <array>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -17,13 +18,14 @@
 
 namespace seamless::tdx {
 
-enum class SysState : u8 { loaded, initialized, configured, ready };
+enum class SysState : u8 { loaded, initialized, configured, ready, shutdown };
 enum class HkidState : u8 { FREE, ASSIGNED, FLUSHED, WBCACHED, RESERVED };
 
 inline constexpr unsigned kHkids = 1u << mem::kHkidBits;
 inline constexpr unsigned kFirstPrivateHkid = kHkids / 2;
 
-// The key of this platform's report MACs. Real hardware has one of its own in each processor.
+// The key of this platform's report MACs. Real hardware has one of its own in each processor. A platform that
+// gives none gets a random one at TDH.SYS.INIT, so that no other platform verifies its reports.
 using PlatformKey = std::array<u8, 32>;
 
 // A configured TDMR and how far TDH.SYS.TDMR.INIT came.
@@ -37,7 +39,7 @@ struct Tdmr {
 class TdxModule : public cpu::SeamPort {
   public:
     TdxModule(cpu::Package& package, mem::HostMemory& memory, base::Clock& clock, base::Random& random,
-              const PlatformKey& key = {});
+              const std::optional<PlatformKey>& key = {});
     ~TdxModule() override;
 
     [[nodiscard]] bool seamcall(cpu::LogicalProcessor& lp, cpu::SeamRegs& regs) override;
@@ -47,7 +49,9 @@ class TdxModule : public cpu::SeamPort {
     [[nodiscard]] base::Clock& clock() { return clock_; }
     [[nodiscard]] base::Random& random() { return random_; }
     [[nodiscard]] Pamt& pamt() { return pamt_; }
-    [[nodiscard]] const PlatformKey& key() const { return key_; }
+    [[nodiscard]] const PlatformKey& key() const { return *key_; } // from SYS.INIT on
+    // Draws a key if the platform gave none; false if there is no entropy now.
+    [[nodiscard]] bool make_key();
 
     // An explicit page operand: alignment, width and key id, TDMR, PAMT lock, and type where one is wanted.
     // On success `page` holds the lock.
@@ -84,7 +88,7 @@ class TdxModule : public cpu::SeamPort {
     mem::HostMemory& memory_;
     base::Clock& clock_;
     base::Random& random_;
-    PlatformKey key_;
+    std::optional<PlatformKey> key_;
     Pamt pamt_;
     std::mutex tds_mutex_;
     std::unordered_map<u64, std::unique_ptr<Td>> tds_;

@@ -102,4 +102,27 @@ void Pamt::assign(LockedPage& page, TdxPageType type, Hpa owner)
     }
 }
 
+void Pamt::split(LockedPage& page)
+{
+    Block& b = block(page.hpa);
+    for (PamtEntry& e : b.pages) {
+        e.type = TdxPageType::REG;
+        e.owner = page.entry->owner;
+        e.bepoch = 0;
+    }
+    b.used = 512;
+    assign(page, TdxPageType::NDA, {});
+}
+
+void Pamt::merge(LockedPage& page, Hpa owner)
+{
+    Block& b = block(page.hpa);
+    for (PamtEntry& e : b.pages) {
+        e.type = TdxPageType::NDA;
+        e.owner = {};
+    }
+    b.used = 0;
+    assign(page, TdxPageType::REG, owner);
+}
+
 } // namespace seamless::tdx

@@ -43,6 +43,9 @@ class Pamt {
     [[nodiscard]] bool block_in_use(Hpa hpa);
     // Changes the type and the owner of a page that is locked exclusively.
     void assign(LockedPage& page, spec::TdxPageType type, Hpa owner);
+    // A 2 MiB page of a TD, locked exclusively, becomes 512 pages of 4 KiB, and the other way round.
+    void split(LockedPage& page);
+    void merge(LockedPage& page, Hpa owner);
     // The entry itself, for BEPOCH of a page that the secure EPT maps.
     [[nodiscard]] PamtEntry& entry(Hpa hpa, unsigned level);
 

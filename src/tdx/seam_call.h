@@ -41,6 +41,7 @@ struct TdhRow {
     TdxStatus (*run)(SeamCall&);
     u8 max_version = 0;
     bool before_ready = false; // runs while the module is not READY
+    bool after_shutdown = false;
     TdAt td = TdAt::none;
     LockMode tdr = LockMode::none;
     LockMode tdvpr = LockMode::none;

@@ -2,6 +2,8 @@
 // Lookups in the TD's structures.
 #include "tdx/td.h"
 
+#include <cstring>
+
 #include "spec/ept.h"
 
 namespace seamless::tdx {
@@ -15,6 +17,25 @@ const cpu::CpuidResult* Td::find_cpuid(u32 leaf, u32 subleaf) const
         if (row.leaf == leaf && (row.subleaf == ~0u || row.subleaf == subleaf))
             return &row.values;
     return nullptr;
+}
+
+Sha384Digest Td::rtmr_value(unsigned index) const
+{
+    Sha384Digest value;
+    for (std::size_t i = 0; i < std::size(rtmr[index]); ++i) {
+        const u64 word = rtmr[index][i];
+        std::memcpy(value.data() + i * sizeof(word), &word, sizeof(word));
+    }
+    return value;
+}
+
+void Td::set_rtmr(unsigned index, const Sha384Digest& value)
+{
+    for (std::size_t i = 0; i < std::size(rtmr[index]); ++i) {
+        u64 word;
+        std::memcpy(&word, value.data() + i * sizeof(word), sizeof(word));
+        rtmr[index][i] = word;
+    }
 }
 
 paging::EptRoot Vcpu::ept_root() const

@@ -68,10 +68,14 @@ struct Td {
     std::unique_ptr<Sha384> mrtd_context;
     Sha384Digest mrtd{}, servtd_hash{};
     TryLock rtmr_lock;
-    Sha384Digest rtmr[kRtmrs] = {};
+    // Changed under the lock; in words, because the host reads one word at a time and takes no lock.
+    std::atomic<u64> rtmr[kRtmrs][spec::kSha384Bytes / sizeof(u64)] = {};
 
     // Written by the guest.
     std::atomic<u64> td_ctls = 0, notify_enables = 0, feature_paravirt_ctls = 0;
+
+    // Written by the host. No lock is ever held against the guest for long, so nothing waits for it.
+    std::atomic<u64> hp_lock_timeout = 0;
 
     std::mutex vcpus_mutex;
     std::vector<std::unique_ptr<Vcpu>> vcpus;
@@ -89,6 +93,8 @@ struct Td {
     [[nodiscard]] u64 eptp() const { return sept_root().value() | eptp_controls; }
     // A private GPA that this TD can have.
     [[nodiscard]] bool private_gpa(u64 gpa) const { return gpa < shared_bit(); }
+    [[nodiscard]] Sha384Digest rtmr_value(unsigned index) const;
+    void set_rtmr(unsigned index, const Sha384Digest& value);
     [[nodiscard]] u64 virtual_tsc(u64 tsc) const
     {
         return static_cast<u64>(static_cast<unsigned __int128>(tsc) * tsc_multiplier >> 48) + tsc_offset;

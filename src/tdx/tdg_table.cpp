@@ -24,6 +24,7 @@ constexpr TdgRow kRows[] = {
     {n(TdgLeaf::VM_RD),           "TDG.VM.RD",           tdg_vm_rd, 1},
     {n(TdgLeaf::VM_WR),           "TDG.VM.WR",           tdg_vm_wr},
     {n(TdgLeaf::SYS_RD),          "TDG.SYS.RD",          tdg_sys_rd},
+    {n(TdgLeaf::MR_VERIFYREPORT), "TDG.MR.VERIFYREPORT", tdg_mr_verifyreport},
 };
 // clang-format on
 static_assert(strictly_ascending(kRows, &TdgRow::number));

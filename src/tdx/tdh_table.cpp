@@ -16,6 +16,7 @@ constexpr u16 kBuild = op_states(INITIALIZED, RUNNABLE, LIVE_EXPORT, MEMORY_IMPO
 constexpr u16 kRange = op_states(INITIALIZED, RUNNABLE, LIVE_EXPORT, PAUSED_EXPORT, POST_EXPORT, POST_IMPORT,
                                  LIVE_IMPORT, START_EXPORT);
 constexpr u16 kRead = static_cast<u16>(kAnyOpState & ~op_states(UNINITIALIZED, START_IMPORT));
+constexpr u16 kWrite = static_cast<u16>(kBuild | op_states(FAILED_IMPORT));
 constexpr u16 kInit = op_states(INITIALIZED);
 
 constexpr u16 n(TdhLeaf leaf) { return static_cast<u16>(leaf); }
@@ -28,12 +29,17 @@ constexpr TdhRow kRows[] = {
     {.number = n(TdhLeaf::MEM_PAGE_ADD),        .name = "TDH.MEM.PAGE.ADD",        .run = tdh_mem_page_add, .td = TdAt::rdx, .tdr = S, .states = kInit},
     {.number = n(TdhLeaf::MEM_SEPT_ADD),        .name = "TDH.MEM.SEPT.ADD",        .run = tdh_mem_sept_add, .max_version = 1, .td = TdAt::rdx, .tdr = S, .states = kBuild, .flags = 1},
     {.number = n(TdhLeaf::VP_ADDCX),            .name = "TDH.VP.ADDCX",            .run = tdh_vp_addcx, .td = TdAt::owner_of_rdx, .tdr = S, .tdvpr = X, .states = op_states(INITIALIZED, STATE_IMPORT)},
+    {.number = n(TdhLeaf::MEM_PAGE_RELOCATE),   .name = "TDH.MEM.PAGE.RELOCATE",   .run = tdh_mem_page_relocate, .td = TdAt::rdx, .tdr = S, .states = kRange},
     {.number = n(TdhLeaf::MEM_PAGE_AUG),        .name = "TDH.MEM.PAGE.AUG",        .run = tdh_mem_page_aug, .td = TdAt::rdx, .tdr = S, .states = op_states(INITIALIZED, RUNNABLE, LIVE_EXPORT, LIVE_IMPORT, START_EXPORT)},
     {.number = n(TdhLeaf::MEM_RANGE_BLOCK),     .name = "TDH.MEM.RANGE.BLOCK",     .run = tdh_mem_range_block, .td = TdAt::rdx, .tdr = S, .states = kRange},
     {.number = n(TdhLeaf::MNG_KEY_CONFIG),      .name = "TDH.MNG.KEY.CONFIG",      .run = tdh_mng_key_config, .td = TdAt::rcx, .tdr = X},
     {.number = n(TdhLeaf::MNG_CREATE),          .name = "TDH.MNG.CREATE",          .run = tdh_mng_create},
     {.number = n(TdhLeaf::VP_CREATE),           .name = "TDH.VP.CREATE",           .run = tdh_vp_create, .td = TdAt::rdx, .tdr = S, .states = op_states(INITIALIZED, STATE_IMPORT)},
     {.number = n(TdhLeaf::MNG_RD),              .name = "TDH.MNG.RD",              .run = tdh_mng_rd, .max_version = 1, .td = TdAt::rcx, .tdr = S, .states = kRead, .r8_output = true},
+    {.number = n(TdhLeaf::MEM_RD),              .name = "TDH.MEM.RD",              .run = tdh_mem_rd, .td = TdAt::rdx, .tdr = S, .states = kRead, .r8_output = true},
+    {.number = n(TdhLeaf::MNG_WR),              .name = "TDH.MNG.WR",              .run = tdh_mng_wr, .td = TdAt::rcx, .tdr = S, .states = kWrite, .r8_output = true},
+    {.number = n(TdhLeaf::MEM_WR),              .name = "TDH.MEM.WR",              .run = tdh_mem_wr, .td = TdAt::rdx, .tdr = S, .states = kWrite, .r8_output = true},
+    {.number = n(TdhLeaf::MEM_PAGE_DEMOTE),     .name = "TDH.MEM.PAGE.DEMOTE",     .run = tdh_mem_page_demote, .td = TdAt::rdx, .tdr = S, .states = kRange, .flags = 1},
     {.number = n(TdhLeaf::MR_EXTEND),           .name = "TDH.MR.EXTEND",           .run = tdh_mr_extend, .td = TdAt::rdx, .tdr = S, .states = kInit},
     {.number = n(TdhLeaf::MR_FINALIZE),         .name = "TDH.MR.FINALIZE",         .run = tdh_mr_finalize, .td = TdAt::rcx, .tdr = X, .states = kInit, .op_state = X},
     {.number = n(TdhLeaf::VP_FLUSH),            .name = "TDH.VP.FLUSH",            .run = tdh_vp_flush, .td = TdAt::owner_of_rcx, .tdr = S, .tdvpr = X},
@@ -41,10 +47,13 @@ constexpr TdhRow kRows[] = {
     {.number = n(TdhLeaf::MNG_KEY_FREEID),      .name = "TDH.MNG.KEY.FREEID",      .run = tdh_mng_key_freeid, .td = TdAt::rcx, .tdr = X},
     {.number = n(TdhLeaf::MNG_INIT),            .name = "TDH.MNG.INIT",            .run = tdh_mng_init, .td = TdAt::rcx, .tdr = X},
     {.number = n(TdhLeaf::VP_INIT),             .name = "TDH.VP.INIT",             .run = tdh_vp_init, .max_version = 1, .td = TdAt::owner_of_rcx, .tdr = S, .tdvpr = X, .states = kInit},
+    {.number = n(TdhLeaf::MEM_PAGE_PROMOTE),    .name = "TDH.MEM.PAGE.PROMOTE",    .run = tdh_mem_page_promote, .max_version = 1, .td = TdAt::rdx, .tdr = S, .states = kRange},
     {.number = n(TdhLeaf::PHYMEM_PAGE_RDMD),    .name = "TDH.PHYMEM.PAGE.RDMD",    .run = tdh_phymem_page_rdmd},
+    {.number = n(TdhLeaf::MEM_SEPT_RD),         .name = "TDH.MEM.SEPT.RD",         .run = tdh_mem_sept_rd, .td = TdAt::rdx, .tdr = S, .states = kRead},
     {.number = n(TdhLeaf::VP_RD),               .name = "TDH.VP.RD",               .run = tdh_vp_rd, .max_version = 1, .td = TdAt::owner_of_rcx, .tdr = S, .tdvpr = S, .states = kRead, .r8_output = true},
     {.number = n(TdhLeaf::PHYMEM_PAGE_RECLAIM), .name = "TDH.PHYMEM.PAGE.RECLAIM", .run = tdh_phymem_page_reclaim},
     {.number = n(TdhLeaf::MEM_PAGE_REMOVE),     .name = "TDH.MEM.PAGE.REMOVE",     .run = tdh_mem_page_remove, .td = TdAt::rdx, .tdr = S, .states = static_cast<u16>(kRange | op_states(FAILED_IMPORT))},
+    {.number = n(TdhLeaf::MEM_SEPT_REMOVE),     .name = "TDH.MEM.SEPT.REMOVE",     .run = tdh_mem_sept_remove, .max_version = 1, .td = TdAt::rdx, .tdr = S, .states = kRead},
     {.number = n(TdhLeaf::SYS_KEY_CONFIG),      .name = "TDH.SYS.KEY.CONFIG",      .run = tdh_sys_key_config, .before_ready = true},
     {.number = n(TdhLeaf::SYS_INIT),            .name = "TDH.SYS.INIT",            .run = tdh_sys_init, .max_version = 1, .before_ready = true},
     {.number = n(TdhLeaf::SYS_RD),              .name = "TDH.SYS.RD",              .run = tdh_sys_rd, .before_ready = true},
@@ -55,7 +64,8 @@ constexpr TdhRow kRows[] = {
     {.number = n(TdhLeaf::PHYMEM_CACHE_WB),     .name = "TDH.PHYMEM.CACHE.WB",     .run = tdh_phymem_cache_wb},
     {.number = n(TdhLeaf::PHYMEM_PAGE_WBINVD),  .name = "TDH.PHYMEM.PAGE.WBINVD",  .run = tdh_phymem_page_wbinvd},
     {.number = n(TdhLeaf::VP_WR),               .name = "TDH.VP.WR",               .run = tdh_vp_wr, .td = TdAt::owner_of_rcx, .tdr = S, .tdvpr = S,
-     .states = static_cast<u16>(kBuild | op_states(FAILED_IMPORT)), .r8_output = true},
+     .states = kWrite, .r8_output = true},
+    {.number = n(TdhLeaf::SYS_LP_SHUTDOWN),     .name = "TDH.SYS.LP.SHUTDOWN",     .run = tdh_sys_lp_shutdown, .before_ready = true, .after_shutdown = true},
     {.number = n(TdhLeaf::SYS_CONFIG),          .name = "TDH.SYS.CONFIG",          .run = tdh_sys_config, .before_ready = true},
 };
 // clang-format on

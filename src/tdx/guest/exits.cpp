@@ -160,8 +160,14 @@ static_assert(strictly_ascending(kExits, &ExitRow::reason));
 u64 msr_value(const Vcpu& vcpu, u32 msr)
 {
     switch (msr) {
+    case 0x34:
+        return vcpu.smi_count;
+    case 0x3a: // IA32_FEATURE_CONTROL: locked
+    case 0x4e: // IA32_PPIN_CTL: locked
     case 0xbd: // IA32_XAPIC_DISABLE_STATUS: legacy xAPIC is disabled
         return 1;
+    case 0x8b: // IA32_BIOS_SIGN_ID: no microcode revision is ever too old
+        return 0xffffffff;
     case 0x10a:
         return vcpu.td.arch_capabilities;
     case 0x1a0:
@@ -172,7 +178,7 @@ u64 msr_value(const Vcpu& vcpu, u32 msr)
         return vcpu.x2apic_id;
     case 0xda0:
         return vcpu.context.xss;
-    default: // IA32_PERF_CAPABILITIES without PERFMON
+    default: // PLATFORM_INFO, FEATURE_ENABLES; IA32_PERF_CAPABILITIES without PERFMON
         return 0;
     }
 }
@@ -187,6 +193,25 @@ After msr_ve(GuestRun& run, bool write)
 MsrAction checked_write(GuestRun& run, u32 msr, u64 value)
 {
     cpu::Vmcs& vmcs = run.vmcs();
+    switch (msr) { // these are written only with REDUCE_VE
+    case 0x34:
+        run.vcpu.smi_count = value;
+        return MsrAction::native;
+    case 0x79:
+    case 0x8b:
+        return MsrAction::native; // ignored
+    case 0x140:
+        return value == 0 ? MsrAction::native : MsrAction::gp;
+    case 0x1a0: {
+        constexpr u64 kFixed = 0xffffffff'ff3ae776;
+        if (value & kFixed)
+            return MsrAction::gp;
+        run.vcpu.misc_enable = value;
+        return MsrAction::native;
+    }
+    default:
+        break;
+    }
     if (msr == 0x1d9) { // SDM: IA32_DEBUGCTL; freeze-on-PMI needs PERFMON, RTM needs TSX
         constexpr u64 kReserved = ~(bits(1, 0) | bits(12, 6));
         if (value & kReserved)

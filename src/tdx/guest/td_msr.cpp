@@ -13,22 +13,25 @@ namespace {
 using enum MsrAction;
 
 // clang-format off
-constexpr MsrRow kMsrs[] = {   // first, last, read, write, present if
+constexpr MsrRow kMsrs[] = {   // first, last, read, write, present if; read and write with REDUCE_VE
     {0x0, 0x1, ve, ve}, {0x6, 0x6, ve, ve},
     {0x10, 0x10, native, ve},                     // TSC
-    {0x17, 0x17, ve, ve, MsrIf::not_reduced},
+    {0x17, 0x17, ve, ve, MsrIf::not_reduced, ve, gp},             // PLATFORM_ID
     {0x1b, 0x1b, ve, ve},                         // APIC_BASE
     {0x33, 0x33, ve, ve, MsrIf::core_cap},
-    {0x34, 0x34, ve, ve, MsrIf::not_reduced}, {0x3a, 0x3b, ve, ve, MsrIf::not_reduced},
+    {0x34, 0x34, ve, ve, MsrIf::not_reduced, value, value},       // SMI_COUNT
+    {0x3a, 0x3a, ve, ve, MsrIf::not_reduced, value, gp},          // FEATURE_CONTROL
+    {0x3b, 0x3b, ve, ve, MsrIf::not_reduced},
     {0x48, 0x49, native, native},                 // SPEC_CTRL, PRED_CMD
-    {0x4e, 0x4f, ve, ve, MsrIf::not_reduced},
-    {0x79, 0x7a, ve, ve, MsrIf::not_reduced}, {0x82, 0x86, ve, ve, MsrIf::not_reduced},
+    {0x4e, 0x4e, ve, ve, MsrIf::not_reduced, value, gp}, {0x4f, 0x4f, ve, ve, MsrIf::not_reduced}, // PPIN
+    {0x79, 0x79, ve, ve, MsrIf::not_reduced, gp, value},          // BIOS_UPDT_TRIG
+    {0x7a, 0x7a, ve, ve, MsrIf::not_reduced}, {0x82, 0x86, ve, ve, MsrIf::not_reduced},
     {0x87, 0x87, ve, ve, MsrIf::pconfig},
-    {0x8b, 0x8b, ve, ve, MsrIf::not_reduced},
+    {0x8b, 0x8b, ve, ve, MsrIf::not_reduced, value, value},       // BIOS_SIGN_ID
     {0x8c, 0x8f, gp, gp}, {0x98, 0x9b, gp, gp}, {0x9e, 0x9e, gp, gp},
     {0xbd, 0xbd, value, gp},                      // XAPIC_DISABLE_STATUS
     {0xc1, 0xc8, native, native, MsrIf::perfmon},
-    {0xce, 0xce, ve, ve, MsrIf::not_reduced},
+    {0xce, 0xce, ve, ve, MsrIf::not_reduced, value, gp},          // PLATFORM_INFO
     {0xcf, 0xcf, ve, gp, MsrIf::core_cap},
     {0xe1, 0xe1, native, native, MsrIf::waitpkg},
     {0xe7, 0xe8, ve, ve, MsrIf::not_reduced},
@@ -38,14 +41,14 @@ constexpr MsrRow kMsrs[] = {   // first, last, read, write, present if
     {0x10b, 0x10b, native, native},               // FLUSH_CMD
     {0x10f, 0x10f, ve, ve, MsrIf::not_reduced},
     {0x122, 0x122, gp, gp},                       // TSX_CTRL: no TSX in TDs of this platform
-    {0x123, 0x123, ve, ve, MsrIf::not_reduced}, {0x140, 0x140, ve, ve, MsrIf::not_reduced},
+    {0x123, 0x123, ve, ve, MsrIf::not_reduced}, {0x140, 0x140, ve, ve, MsrIf::not_reduced, value, value}, // FEATURE_ENABLES
     {0x174, 0x176, native, native},               // SYSENTER
     {0x179, 0x179, ve, gp, MsrIf::mca}, {0x17a, 0x17b, ve, ve, MsrIf::mca},
     {0x186, 0x18d, native, native, MsrIf::perfmon},
     {0x195, 0x195, gp, gp},
     {0x198, 0x199, ve, ve, MsrIf::est},
     {0x19a, 0x19c, ve, ve, MsrIf::acpi}, {0x19d, 0x19d, ve, ve, MsrIf::tm2},
-    {0x1a0, 0x1a0, value, ve},                    // MISC_ENABLE
+    {0x1a0, 0x1a0, value, ve, MsrIf::not_reduced, value, value},  // MISC_ENABLE
     {0x1a6, 0x1a7, native, native, MsrIf::perfmon},
     {0x1b0, 0x1b2, ve, ve, MsrIf::not_reduced},
     {0x1d9, 0x1d9, value, value},                 // DEBUGCTL
@@ -149,8 +152,11 @@ const MsrRow* find_msr(u32 msr)
 
 MsrAction msr_action(const Td& td, u32 msr, bool write)
 {
-    if (const MsrRow* row = find_msr(msr))
-        return present(td, row->condition) ? (write ? row->write : row->read) : gp;
+    if (const MsrRow* row = find_msr(msr)) {
+        if (present(td, row->condition))
+            return write ? row->write : row->read;
+        return row->condition != MsrIf::not_reduced ? gp : write ? row->reduced_write : row->reduced_read;
+    }
     const bool in_bitmap = msr <= 0x1fff || (msr >= 0xc0000000 && msr <= 0xc0001fff);
     return in_bitmap && td.reduce_ve() ? gp : ve;
 }

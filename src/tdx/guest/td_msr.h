@@ -12,7 +12,7 @@ enum class MsrAction : u8 {
     native, // no exit
     ve,
     gp,
-    value, // the module answers (MsrRow::id tells how)
+    value, // the module answers, or checks what is written
 };
 
 // The feature whose absence turns #VE into #GP.
@@ -42,6 +42,7 @@ struct MsrRow {
     u32 first, last;
     MsrAction read, write;
     MsrIf condition = MsrIf::always;
+    MsrAction reduced_read = MsrAction::gp, reduced_write = MsrAction::gp; // of not_reduced, with REDUCE_VE
 };
 
 // The row of `msr`, or nullptr.

@@ -51,5 +51,6 @@ TdgOutcome tdg_mem_page_accept(TdgCall&);
 TdgOutcome tdg_vm_rd(TdgCall&);
 TdgOutcome tdg_vm_wr(TdgCall&);
 TdgOutcome tdg_sys_rd(TdgCall&);
+TdgOutcome tdg_mr_verifyreport(TdgCall&);
 
 } // namespace seamless::tdx

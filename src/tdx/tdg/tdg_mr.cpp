@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// TDG.MR.REPORT and TDG.MR.RTMR.EXTEND: run-time measurement and the report that a quote is made of.
+// TDG.MR.REPORT, MR.VERIFYREPORT and MR.RTMR.EXTEND: run-time measurement and the report that a quote is made
+// of.
 #include <algorithm>
 #include <cstring>
 
@@ -37,7 +38,7 @@ void fill_td_info(const Td& td, spec::TdInfo& info)
     put(info.mrowner, td.mrowner);
     put(info.mrownerconfig, td.mrownerconfig);
     for (unsigned i = 0; i < kRtmrs; ++i)
-        put(info.rtmr[i], td.rtmr[i]);
+        put(info.rtmr[i], td.rtmr_value(i));
     put(info.servtd_hash, td.servtd_hash);
 }
 
@@ -46,6 +47,12 @@ void fill_tcb_info(TdReport& report)
 {
     constexpr u64 kValid = 0x301ff;
     std::memcpy(report.tee_tcb_info, &kValid, sizeof(kValid));
+}
+
+// What this platform's key makes of the part of the report that it protects.
+std::array<u8, 32> mac_of(const TdxModule& module, const spec::ReportMac& report)
+{
+    return hmac_sha256(module.key(), bytes_of(report).first(offsetof(spec::ReportMac, mac)));
 }
 
 } // namespace
@@ -76,10 +83,30 @@ TdgOutcome tdg_mr_report(TdgCall& call)
     fill_tcb_info(report);
     put(report.mac.tee_tcb_info_hash, sha384(report.tee_tcb_info));
     put(report.mac.tee_info_hash, sha384(bytes_of(report.td_info)));
-    const auto mac = hmac_sha256(run.module.key(), bytes_of(report).first(offsetof(spec::ReportMac, mac)));
+    const auto mac = mac_of(run.module, report.mac);
     std::copy(mac.begin(), mac.end(), report.mac.mac);
     mem::copy_to(to, bytes_of(report));
     return TdxStatus::SUCCESS;
+}
+
+TdgOutcome tdg_mr_verifyreport(TdgCall& call)
+{
+    const u64 gpa = call.reg(Gpr::rcx);
+    if (!aligned<u64>(gpa, sizeof(spec::ReportMac)) || !call.run.td.private_gpa(gpa))
+        return TdxStatus::OPERAND_INVALID | TdxOperand::RCX;
+    Hpa from;
+    if (const auto stopped = guest_operand(call, gpa, paging::Access::read, from))
+        return *stopped;
+    u8 bytes[sizeof(spec::ReportMac)]; // read once: the guest's other vCPUs may change it meanwhile
+    mem::copy_from(bytes, from);
+    spec::ReportMac report;
+    std::memcpy(&report, bytes, sizeof(report));
+    const auto zero = [](u8 byte) { return byte == 0; };
+    if (!std::all_of(std::begin(report.cpusvn), std::end(report.cpusvn), zero)) // not this platform's
+        return TdxStatus::INVALID_CPUSVN;
+    const auto mac = mac_of(call.run.module, report);
+    return std::equal(mac.begin(), mac.end(), std::begin(report.mac)) ? TdxStatus::SUCCESS
+                                                                      : TdxStatus::INVALID_REPORTMACSTRUCT;
 }
 
 TdgOutcome tdg_mr_rtmr_extend(TdgCall& call)
@@ -97,9 +124,10 @@ TdgOutcome tdg_mr_rtmr_extend(TdgCall& call)
     if (!rtmr)
         return TdxStatus::OPERAND_BUSY | TdxOperand::RTMR;
     u8 joined[2 * spec::kSha384Bytes];
-    std::memcpy(joined, td.rtmr[index].data(), spec::kSha384Bytes);
+    const Sha384Digest before = td.rtmr_value(static_cast<unsigned>(index));
+    std::memcpy(joined, before.data(), before.size());
     mem::copy_from(std::span(joined).subspan<spec::kSha384Bytes>(), from);
-    td.rtmr[index] = sha384(joined);
+    td.set_rtmr(static_cast<unsigned>(index), sha384(joined));
     return TdxStatus::SUCCESS;
 }
 

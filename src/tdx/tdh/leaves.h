@@ -39,5 +39,14 @@ TdxStatus tdh_phymem_cache_wb(SeamCall&);
 TdxStatus tdh_phymem_page_wbinvd(SeamCall&);
 TdxStatus tdh_vp_wr(SeamCall&);
 TdxStatus tdh_sys_config(SeamCall&);
+TdxStatus tdh_mem_page_relocate(SeamCall&);
+TdxStatus tdh_mem_page_demote(SeamCall&);
+TdxStatus tdh_mem_page_promote(SeamCall&);
+TdxStatus tdh_mem_sept_remove(SeamCall&);
+TdxStatus tdh_mem_sept_rd(SeamCall&);
+TdxStatus tdh_mem_rd(SeamCall&);
+TdxStatus tdh_mem_wr(SeamCall&);
+TdxStatus tdh_mng_wr(SeamCall&);
+TdxStatus tdh_sys_lp_shutdown(SeamCall&);
 
 } // namespace seamless::tdx

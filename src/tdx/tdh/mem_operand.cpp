@@ -28,6 +28,12 @@ TdxStatus walk_to(SeamCall& call, const MemOperand& operand, sept::Position& at)
                       : with_entry(call, at, TdxStatus::EPT_WALK_FAILED | TdxOperand::RCX);
 }
 
+PamtEntry& target_entry(const SeamCall& call, const sept::Position& at)
+{
+    const unsigned level = sept::is_leaf(at.state()) ? at.level : 0;
+    return call.module.pamt().entry(mem::without_hkid(sept::target(at.entry)), level);
+}
+
 bool tlb_tracked(const Td& td, u64 bepoch)
 {
     return bepoch + 1 < td.td_epoch || (bepoch + 1 == td.td_epoch && td.refcount[bepoch & 1] == 0);

@@ -22,6 +22,9 @@ TdxStatus with_entry(SeamCall& call, const sept::Position& at, TdxStatus status)
 // Walks to the entry of `operand`; EPT_WALK_FAILED with entry information if a table is missing.
 [[nodiscard]] TdxStatus walk_to(SeamCall& call, const MemOperand& operand, sept::Position& at);
 
+// The PAMT entry of the page or table that `at` refers to.
+[[nodiscard]] PamtEntry& target_entry(const SeamCall& call, const sept::Position& at);
+
 // Whether what was blocked in `bepoch` can no longer be in any TLB.
 [[nodiscard]] bool tlb_tracked(const Td& td, u64 bepoch);
 

@@ -20,13 +20,6 @@ constexpr BlockRow kBlocks[] = {
     {SeptState::PENDING, SeptState::PENDING_BLOCKED},
 };
 
-// The PAMT entry of the page or table that `at` refers to.
-PamtEntry& target_entry(SeamCall& call, const sept::Position& at)
-{
-    const unsigned level = sept::is_leaf(at.state()) ? at.level : 0;
-    return call.module.pamt().entry(mem::without_hkid(sept::target(at.entry)), level);
-}
-
 } // namespace
 
 TdxStatus tdh_mem_range_block(SeamCall& call)

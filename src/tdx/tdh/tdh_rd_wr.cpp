@@ -67,6 +67,14 @@ TdxStatus tdh_mng_rd(SeamCall& call)
                        next_td_field(*call.td, id));
 }
 
+TdxStatus tdh_mng_wr(SeamCall& call)
+{
+    cpu::SeamRegs& regs = call.regs;
+    const MdValue before = write_td_field(*call.td, regs.rdx, regs.r8, regs.r9, MdCaller::host);
+    regs.r8 = before.value;
+    return before.status;
+}
+
 TdxStatus tdh_vp_rd(SeamCall& call)
 {
     const u64 id = call.regs.rdx;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // TDH.SYS.INIT, TDH.SYS.LP.INIT, TDH.SYS.KEY.CONFIG: the module's own bring-up, in that order.
+// TDH.SYS.LP.SHUTDOWN: its end.
 #include "tdx/tdh/leaves.h"
 
 namespace seamless::tdx {
@@ -15,6 +16,8 @@ TdxStatus tdh_sys_init(SeamCall& call)
         return TdxStatus::SYS_BUSY;
     if (module.sys_state != SysState::loaded)
         return TdxStatus::SYS_INIT_NOT_PENDING;
+    if (!module.make_key())
+        return TdxStatus::RND_NO_ENTROPY;
     module.sys_state = SysState::initialized;
     return TdxStatus::SUCCESS;
 }
@@ -44,6 +47,15 @@ TdxStatus tdh_sys_key_config(SeamCall& call)
     if (module.sys_state != SysState::configured)
         return TdxStatus::SYS_KEY_CONFIG_NOT_PENDING;
     module.sys_state = SysState::ready; // this host has one package
+    return TdxStatus::SUCCESS;
+}
+
+TdxStatus tdh_sys_lp_shutdown(SeamCall& call)
+{
+    const Held lock(call.module.sys_lock, LockMode::exclusive);
+    if (!lock)
+        return TdxStatus::SYS_BUSY;
+    call.module.sys_state = SysState::shutdown; // for good: every other leaf is refused from now on
     return TdxStatus::SUCCESS;
 }
 

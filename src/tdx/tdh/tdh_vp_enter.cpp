@@ -59,9 +59,8 @@ TdxStatus check_vcpu(SeamCall& call)
     Vcpu& vcpu = *call.vcpu;
     if (!vcpu.complete())
         return TdxStatus::TDCX_NUM_INCORRECT;
-    TdVcpuState ready = TdVcpuState::READY;
-    if (!vcpu.state.compare_exchange_strong(ready, TdVcpuState::ACTIVE))
-        return TdxStatus::VCPU_STATE_INCORRECT | static_cast<u32>(ready);
+    if (const TdVcpuState state = vcpu.state; state != TdVcpuState::READY)
+        return TdxStatus::VCPU_STATE_INCORRECT | static_cast<u32>(state);
     if (const TdxStatus s = associate(call); s != TdxStatus::SUCCESS)
         return s;
     const u64 rcx = call.regs.rcx;
@@ -69,7 +68,13 @@ TdxStatus check_vcpu(SeamCall& call)
         (rcx & vp_enter_rcx::HOST_RECOVERABILITY_HINT) && vcpu.last_exit != LastTdExit::async_trap;
     if (bad_hint || (rcx & vp_enter_rcx::RESUME_L1)) // no L2 VM was ever entered
         return TdxStatus::OPERAND_INVALID | TdxOperand::RCX;
-    return call.module.clock().tsc() < vcpu.last_exit_tsc ? TdxStatus::TSC_ROLLBACK : TdxStatus::SUCCESS;
+    if (call.module.clock().tsc() < vcpu.last_exit_tsc)
+        return TdxStatus::TSC_ROLLBACK;
+    // The state changes last: a refused entry leaves no trace that another processor could take for a run.
+    TdVcpuState ready = TdVcpuState::READY;
+    if (!vcpu.state.compare_exchange_strong(ready, TdVcpuState::ACTIVE))
+        return TdxStatus::VCPU_STATE_INCORRECT | static_cast<u32>(ready);
+    return TdxStatus::SUCCESS;
 }
 
 // Counts the vCPU into the current epoch; what this processor cached in an older one goes.
@@ -101,12 +106,10 @@ void leave(SeamCall& call)
 TdxStatus tdh_vp_enter(SeamCall& call)
 {
     Vcpu& vcpu = *call.vcpu;
-    TdxStatus s = check_vcpu(call);
-    if (s == TdxStatus::SUCCESS)
-        s = enter_epoch(call);
-    if (s != TdxStatus::SUCCESS) {
-        if (status_of(s) != TdxStatus::VCPU_STATE_INCORRECT)
-            vcpu.state = TdVcpuState::READY;
+    if (const TdxStatus s = check_vcpu(call); s != TdxStatus::SUCCESS)
+        return s;
+    if (const TdxStatus s = enter_epoch(call); s != TdxStatus::SUCCESS) {
+        vcpu.state = TdVcpuState::READY;
         return s;
     }
     if (vcpu.last_exit == LastTdExit::tdvmcall)

@@ -51,6 +51,22 @@ TEST_F(Bringup, GoesThroughItsStatesInOrder)
     EXPECT_EQ(call(TdhLeaf::SYS_TDMR_INIT, {.rcx = info.base}), TDMR_ALREADY_INITIALIZED);
 }
 
+TEST_F(Bringup, DrawsAKeyWhereThePlatformGivesNone)
+{
+    EXPECT_EQ(call(TdhLeaf::SYS_INIT), SUCCESS);
+    EXPECT_EQ(module.key(), key()) << "a key that is given is kept";
+    TdHost keyless(std::nullopt), other(std::nullopt);
+    u8 drawn[1];
+    ASSERT_TRUE(other.random.fill(drawn)); // the fakes draw the same, so shift one of them
+    keyless.random.exhausted = true;
+    EXPECT_EQ(keyless.call(TdhLeaf::SYS_INIT), RND_NO_ENTROPY);
+    keyless.random.exhausted = false;
+    EXPECT_EQ(keyless.call(TdhLeaf::SYS_INIT), SUCCESS);
+    EXPECT_EQ(other.call(TdhLeaf::SYS_INIT), SUCCESS);
+    EXPECT_NE(keyless.module.key(), PlatformKey{});
+    EXPECT_NE(keyless.module.key(), other.module.key());
+}
+
 TEST_F(Bringup, ConfigRefusesBadTdmrs)
 {
     call(TdhLeaf::SYS_INIT);

@@ -438,6 +438,75 @@ TEST_F(Enter, ReportHasLayoutHashesAndMac)
     ASSERT_EQ(code(enter(vcpu)), kInterrupted);
 }
 
+TEST_F(Enter, ReportsVerifyOnTheirOwnPlatform)
+{
+    const auto verify = [](TdHost& host, u64 gpa, TdxStatus status) {
+        host.tdcall(TdgLeaf::MR_VERIFYREPORT, {{Gpr::rcx, gpa}},
+                    [=](cpu::Vmcs&, cpu::GuestContext& c) { EXPECT_EQ(c[Gpr::rax], code(status)); });
+        ASSERT_EQ(code(host.enter(host.vcpu)), kInterrupted);
+    };
+    tdcall(TdgLeaf::MR_REPORT, {{Gpr::rcx, kGpa}, {Gpr::rdx, kGpa + 0x800}, {Gpr::r8, 0}},
+           [](cpu::Vmcs&, cpu::GuestContext& c) { EXPECT_EQ(c[Gpr::rax], 0u); });
+    ASSERT_EQ(code(enter(vcpu)), kInterrupted);
+    verify(*this, kGpa, SUCCESS);
+    verify(*this, kGpa + 8, OPERAND_INVALID | RCX);
+    verify(*this, u64{1} << 47, OPERAND_INVALID | RCX);
+    TdHost other(std::nullopt);
+    other.build();
+    std::memcpy(mem::host_ptr(other.ram), mem::host_ptr(ram), 256);
+    verify(other, kGpa, INVALID_REPORTMACSTRUCT);
+    mem::host_ptr<u8>(ram)[128] ^= 1; // REPORTDATA
+    verify(*this, kGpa, INVALID_REPORTMACSTRUCT);
+    mem::host_ptr<u8>(ram)[16] = 1;
+    verify(*this, kGpa, INVALID_CPUSVN);
+}
+
+TEST_F(Enter, ReducedVeAnswersMsrs)
+{
+    const auto reads = [this](u32 msr) {
+        return injected(ExitReason::MSR_READ, [msr](cpu::Vmcs&, cpu::GuestContext& c) { c[Gpr::rcx] = msr; });
+    };
+    const auto writes = [this](u32 msr, u64 value) {
+        return injected(ExitReason::MSR_WRITE, [=](cpu::Vmcs&, cpu::GuestContext& c) {
+            c[Gpr::rcx] = msr, c[Gpr::rax] = value & 0xffffffff, c[Gpr::rdx] = value >> 32;
+        });
+    };
+    constexpr u32 kAnswered[] = {0x34, 0x3a, 0x4e, 0x8b, 0xce, 0x140};
+    for (const u32 msr : kAnswered)
+        EXPECT_EQ(reads(msr), exception(Vector::VE)) << std::hex << msr;
+    EXPECT_EQ(writes(0x1a0, 1), exception(Vector::VE));
+    tdcall(TdgLeaf::VM_WR,
+           {{Gpr::rcx, 0},
+            {Gpr::rdx, md::TD_CTLS},
+            {Gpr::r8, spec::td_ctls::REDUCE_VE},
+            {Gpr::r9, spec::td_ctls::REDUCE_VE}},
+           [](cpu::Vmcs&, cpu::GuestContext& c) { EXPECT_EQ(c[Gpr::rax], 0u); });
+    ASSERT_EQ(code(enter(vcpu)), kInterrupted);
+    const auto answer = [&](u32 msr) {
+        EXPECT_EQ(reads(msr), 0u) << std::hex << msr;
+        return lp().history.back().gpr[0] | lp().history.back().gpr[2] << 32;
+    };
+    EXPECT_EQ(writes(0x34, 77), 0u);
+    EXPECT_EQ(answer(0x34), 77u);
+    EXPECT_EQ(answer(0x3a), 1u);
+    EXPECT_EQ(answer(0x4e), 1u);
+    EXPECT_EQ(writes(0x8b, 5), 0u);
+    EXPECT_EQ(answer(0x8b), 0xffffffffu);
+    EXPECT_EQ(answer(0xce), 0u);
+    EXPECT_EQ(writes(0x140, 0), 0u);
+    EXPECT_EQ(answer(0x140), 0u);
+    EXPECT_EQ(writes(0x1a0, 1), 0u);
+    EXPECT_EQ(answer(0x1a0), 1u);
+    EXPECT_EQ(writes(0x79, 1), 0u);
+    const auto gp = exception(Vector::GP, true);
+    EXPECT_EQ(writes(0x1a0, 4), gp);
+    EXPECT_EQ(writes(0x140, 1), gp);
+    EXPECT_EQ(writes(0x3a, 1), gp);
+    EXPECT_EQ(writes(0xce, 1), gp);
+    for (const u32 msr : {0x17u, 0x3bu, 0x4fu, 0x79u, 0x7au, 0xe7u, 0x123u, 0x1b1u})
+        EXPECT_EQ(msr == 0x17 ? writes(msr, 0) : reads(msr), gp) << std::hex << msr;
+}
+
 TEST_F(Enter, SharedOperandsAreVesOrExits)
 {
     const u64 shared = u64{1} << 47 | 0x1000;

@@ -21,8 +21,19 @@ using spec::TdxStatus;
 inline constexpr u16 kGlobalHkid = 16, kTdHkid = 17;
 inline constexpr u64 kGpa = 0x1000000;
 
+// Time that several threads may look at.
+class SharedClock : public base::Clock {
+  public:
+    [[nodiscard]] u64 tsc() override { return tsc_value += 100; }
+    [[nodiscard]] u64 tsc_hz() override { return 2'000'000'000; }
+    [[nodiscard]] u64 monotonic_ns() override { return tsc_value / 2; }
+    std::atomic<u64> tsc_value = 1'000'000;
+};
+
 struct TdHost : fakes::ScriptedHost {
-    TdHost() : fakes::ScriptedHost(2, u64{1} << 30), module(package, *memory, clock, random, key()) {}
+    explicit TdHost(const std::optional<PlatformKey>& platform_key = key(), unsigned lps = 2)
+        : fakes::ScriptedHost(lps, u64{1} << 30), module(package, *memory, clock, random, platform_key)
+    {}
 
     static PlatformKey key()
     {
@@ -90,10 +101,10 @@ struct TdHost : fakes::ScriptedHost {
         return p;
     }
 
-    void create_td()
+    void create_td(u16 hkid = kTdHkid)
     {
         tdr = page();
-        ASSERT_EQ(call(TdhLeaf::MNG_CREATE, {.rcx = tdr.value(), .rdx = kTdHkid}), TdxStatus::SUCCESS);
+        ASSERT_EQ(call(TdhLeaf::MNG_CREATE, {.rcx = tdr.value(), .rdx = hkid}), TdxStatus::SUCCESS);
         ASSERT_EQ(call(TdhLeaf::MNG_KEY_CONFIG, {.rcx = tdr.value()}), TdxStatus::SUCCESS);
         for (unsigned i = 0; i < spec::kTdcsPages; ++i) {
             tdcx.push_back(page());
@@ -201,6 +212,7 @@ struct TdHost : fakes::ScriptedHost {
             });
     }
 
+    SharedClock clock; // of the module
     TdxModule module;
     cpu::SeamRegs out;
     Hpa pamt, tdr, vcpu, ram;
