@@ -30,7 +30,7 @@ TEST(TimerThread, FiresInOrderAndNeverEarly)
     TimerThread timers(clock);
     std::atomic<int> fired{0};
     std::atomic<bool> early{false};
-    int first = -1, second = -1;
+    std::atomic<int> first{-1}, second{-1};
     const u64 start = clock.monotonic_ns();
     auto late = timers.make([&] {
         early = early || clock.monotonic_ns() < start + 20 * kMs;
@@ -45,7 +45,7 @@ TEST(TimerThread, FiresInOrderAndNeverEarly)
     never->arm(start + 10 * kMs);
     soon->arm(start + 5 * kMs);
     never->cancel();
-    while (fired < 2)
+    while (second < 0)
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
     EXPECT_EQ(first, 0);
     EXPECT_EQ(second, 1);
