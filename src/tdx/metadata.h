@@ -16,9 +16,10 @@ enum class MdCaller : u8 { host, guest };
 
 [[nodiscard]] MdValue read_sys_field(TdxModule& module, u64 id);
 [[nodiscard]] MdValue read_td_field(TdxModule& module, Td& td, u64 id, MdCaller caller);
-[[nodiscard]] MdValue read_vcpu_field(Vcpu& vcpu, u64 id);
+[[nodiscard]] MdValue read_vcpu_field(Vcpu& vcpu, u64 id, MdCaller caller = MdCaller::host);
 [[nodiscard]] MdValue write_td_field(Td& td, u64 id, u64 data, u64 mask, MdCaller caller);
-[[nodiscard]] MdValue write_vcpu_field(Vcpu& vcpu, u64 id, u64 data, u64 mask);
+[[nodiscard]] MdValue write_vcpu_field(Vcpu& vcpu, u64 id, u64 data, u64 mask,
+                                       MdCaller caller = MdCaller::host);
 
 // The id of the first field (`id` = -1) or of the one after `id`; -1 after the last.
 [[nodiscard]] u64 next_sys_field(TdxModule& module, u64 id);

@@ -32,6 +32,17 @@ u64 state_details(Vcpu& v, u32)
     return (rvi >> 4) > (ppr >> 4 & 15) ? md::VMXIP : 0;
 }
 
+// As TDG.VP.CPUIDVE.SET: nothing changes any more once the guest has locked its controls.
+bool set_cpuid_ve(const Vcpu& v, std::atomic<bool>& which, u64 value)
+{
+    if ((value != 0) != which && (v.td.td_ctls & spec::td_ctls::LOCK))
+        return false;
+    which = value != 0;
+    return true;
+}
+bool set_supervisor_ve(Vcpu& v, u32, u64 value) { return set_cpuid_ve(v, v.cpuid_supervisor_ve, value); }
+bool set_user_ve(Vcpu& v, u32, u64 value) { return set_cpuid_ve(v, v.cpuid_user_ve, value); }
+
 bool set_pend_nmi(Vcpu& v, u32, u64 value)
 {
     v.pend_nmi = value != 0;
@@ -39,7 +50,7 @@ bool set_pend_nmi(Vcpu& v, u32, u64 value)
 }
 
 // clang-format off
-constexpr u8 R = kHostRead, W = kHostWrite, D = kDebugRead;
+constexpr u8 R = kHostRead, W = kHostWrite, D = kDebugRead, G = kGuestRead;
 constexpr Row kRows[] = {
     {md::VE_EXIT_REASON,      1, D, ve_reason},
     {md::VE_VALID,            1, D, ve_valid},
@@ -48,12 +59,12 @@ constexpr Row kRows[] = {
     {md::VCPU_CR2,            1, D, cr2},
     {md::VCPU_STATE_DETAILS,  1, R, state_details},
     {md::VCPU_STATE,          1, R, state},
-    {md::VCPU_INDEX,          1, R, index_of},
-    {md::CPUID_SUPERVISOR_VE, 1, R, supervisor_ve},
-    {md::CPUID_USER_VE,       1, R, user_ve},
+    {md::VCPU_INDEX,          1, R | G, index_of},
+    {md::CPUID_SUPERVISOR_VE, 1, R | G | kGuestWrite, supervisor_ve, set_supervisor_ve, 1},
+    {md::CPUID_USER_VE,       1, R | G | kGuestWrite, user_ve, set_user_ve, 1},
     {md::LAST_EXIT_TSC,       1, R, last_exit_tsc},
     {md::PEND_NMI,            1, R | W, pend_nmi, set_pend_nmi, 1},
-    {md::CURR_VM,             1, R, zero},
+    {md::CURR_VM,             1, R | G, zero},
 };
 // clang-format on
 static_assert(ascending_fields(kRows));
@@ -114,16 +125,20 @@ MdValue access_vmcs(Vcpu& vcpu, u64 id, bool write, u64 data, u64 mask)
 
 } // namespace
 
-MdValue read_vcpu_field(Vcpu& vcpu, u64 id)
+MdValue read_vcpu_field(Vcpu& vcpu, u64 id, MdCaller caller)
 {
+    if (caller == MdCaller::guest)
+        return read_field<Vcpu>(kRows, vcpu, id, kGuestRead);
     if (is_vmcs(id))
         return access_vmcs(vcpu, id, false, 0, 0);
     return read_field<Vcpu>(kRows, vcpu, id,
                             static_cast<u8>(vcpu.td.debug() ? kHostRead | kDebugRead : kHostRead));
 }
 
-MdValue write_vcpu_field(Vcpu& vcpu, u64 id, u64 data, u64 mask)
+MdValue write_vcpu_field(Vcpu& vcpu, u64 id, u64 data, u64 mask, MdCaller caller)
 {
+    if (caller == MdCaller::guest)
+        return write_field<Vcpu>(kRows, vcpu, id, data, mask, kGuestWrite);
     if (is_vmcs(id))
         return access_vmcs(vcpu, id, true, data, mask);
     return write_field<Vcpu>(kRows, vcpu, id, data, mask, kHostWrite);

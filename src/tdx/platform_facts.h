@@ -9,8 +9,8 @@ namespace seamless::tdx {
 
 inline constexpr u16 kMajorVersion = 1, kMinorVersion = 5, kUpdateVersion = 8, kBuildNumber = 1;
 inline constexpr u32 kBuildDate = 20250101;
-inline constexpr u64 kFeatures0 =
-    spec::tdx_features0::NO_RBP_MOD | spec::tdx_features0::TOPOLOGY_ENUM | spec::tdx_features0::VE_REDUCTION;
+inline constexpr u64 kFeatures0 = spec::tdx_features0::VP_RD_WR | spec::tdx_features0::NO_RBP_MOD |
+                                  spec::tdx_features0::TOPOLOGY_ENUM | spec::tdx_features0::VE_REDUCTION;
 
 inline constexpr u64 kAttributesFixed0 = spec::td_attributes::DEBUG | spec::td_attributes::SEPT_VE_DISABLE;
 inline constexpr u64 kConfigFlagsFixed0 =

@@ -23,6 +23,8 @@ constexpr TdgRow kRows[] = {
     {n(TdgLeaf::MEM_PAGE_ACCEPT), "TDG.MEM.PAGE.ACCEPT", tdg_mem_page_accept},
     {n(TdgLeaf::VM_RD),           "TDG.VM.RD",           tdg_vm_rd, 1},
     {n(TdgLeaf::VM_WR),           "TDG.VM.WR",           tdg_vm_wr},
+    {n(TdgLeaf::VP_RD),           "TDG.VP.RD",           tdg_vp_rd},
+    {n(TdgLeaf::VP_WR),           "TDG.VP.WR",           tdg_vp_wr},
     {n(TdgLeaf::SYS_RD),          "TDG.SYS.RD",          tdg_sys_rd},
     {n(TdgLeaf::MR_VERIFYREPORT), "TDG.MR.VERIFYREPORT", tdg_mr_verifyreport},
 };

@@ -55,6 +55,7 @@ constexpr TdhRow kRows[] = {
     {.number = n(TdhLeaf::MEM_PAGE_REMOVE),     .name = "TDH.MEM.PAGE.REMOVE",     .run = tdh_mem_page_remove, .td = TdAt::rdx, .tdr = S, .states = static_cast<u16>(kRange | op_states(FAILED_IMPORT))},
     {.number = n(TdhLeaf::MEM_SEPT_REMOVE),     .name = "TDH.MEM.SEPT.REMOVE",     .run = tdh_mem_sept_remove, .max_version = 1, .td = TdAt::rdx, .tdr = S, .states = kRead},
     {.number = n(TdhLeaf::SYS_KEY_CONFIG),      .name = "TDH.SYS.KEY.CONFIG",      .run = tdh_sys_key_config, .before_ready = true},
+    {.number = n(TdhLeaf::SYS_INFO),            .name = "TDH.SYS.INFO",            .run = tdh_sys_info, .before_ready = true},
     {.number = n(TdhLeaf::SYS_INIT),            .name = "TDH.SYS.INIT",            .run = tdh_sys_init, .max_version = 1, .before_ready = true},
     {.number = n(TdhLeaf::SYS_RD),              .name = "TDH.SYS.RD",              .run = tdh_sys_rd, .before_ready = true},
     {.number = n(TdhLeaf::SYS_LP_INIT),         .name = "TDH.SYS.LP.INIT",         .run = tdh_sys_lp_init, .before_ready = true},

@@ -50,6 +50,8 @@ TdgOutcome tdg_vp_cpuidve_set(TdgCall&);
 TdgOutcome tdg_mem_page_accept(TdgCall&);
 TdgOutcome tdg_vm_rd(TdgCall&);
 TdgOutcome tdg_vm_wr(TdgCall&);
+TdgOutcome tdg_vp_rd(TdgCall&);
+TdgOutcome tdg_vp_wr(TdgCall&);
 TdgOutcome tdg_sys_rd(TdgCall&);
 TdgOutcome tdg_mr_verifyreport(TdgCall&);
 

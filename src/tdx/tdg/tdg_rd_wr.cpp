@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// TDG.VM.RD, VM.WR, SYS.RD: the guest's accesses to metadata.
+// TDG.VM.RD, VM.WR, VP.RD, VP.WR, SYS.RD: the guest's accesses to metadata.
 #include "tdx/metadata.h"
 #include "tdx/tdg/leaves.h"
 
@@ -33,6 +33,21 @@ TdgOutcome tdg_vm_wr(TdgCall& call)
     if (call.reg(Gpr::rcx) != 0)
         return TdxStatus::OPERAND_INVALID | TdxOperand::RCX;
     const MdValue before = write_td_field(call.run.td, call.reg(Gpr::rdx), data, mask, MdCaller::guest);
+    call.reg(Gpr::r8) = before.value;
+    return before.status;
+}
+
+TdgOutcome tdg_vp_rd(TdgCall& call)
+{
+    const MdValue found = read_vcpu_field(call.run.vcpu, call.reg(Gpr::rdx), MdCaller::guest);
+    call.reg(Gpr::r8) = found.value;
+    return found.status;
+}
+
+TdgOutcome tdg_vp_wr(TdgCall& call)
+{
+    const u64 data = call.reg(Gpr::r8), mask = call.reg(Gpr::r9);
+    const MdValue before = write_vcpu_field(call.run.vcpu, call.reg(Gpr::rdx), data, mask, MdCaller::guest);
     call.reg(Gpr::r8) = before.value;
     return before.status;
 }

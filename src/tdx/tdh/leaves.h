@@ -48,5 +48,6 @@ TdxStatus tdh_mem_rd(SeamCall&);
 TdxStatus tdh_mem_wr(SeamCall&);
 TdxStatus tdh_mng_wr(SeamCall&);
 TdxStatus tdh_sys_lp_shutdown(SeamCall&);
+TdxStatus tdh_sys_info(SeamCall&);
 
 } // namespace seamless::tdx

@@ -123,6 +123,32 @@ TEST_F(Build, SysRdWalksAllFields)
     EXPECT_LT(fields, 1000u);
 }
 
+TEST_F(Build, SysInfoIsWhatSysRdTells)
+{
+    const Hpa info = page(), cmrs = page();
+    const auto ask = [&](u64 rdx, u64 r8, u64 r9) {
+        return call(TdhLeaf::SYS_INFO, {.rcx = info.value(), .rdx = rdx, .r8 = r8, .r9 = r9});
+    };
+    EXPECT_EQ(ask(1023, cmrs.value(), 32), OPERAND_INVALID | TdxOperand::RDX);
+    EXPECT_EQ(ask(1024, cmrs.value() + 8, 32), OPERAND_INVALID | TdxOperand::R8);
+    EXPECT_EQ(ask(1024, cmrs.value(), 31), OPERAND_INVALID | TdxOperand::R9);
+    ASSERT_EQ(ask(4096, cmrs.value(), 32), SUCCESS);
+    EXPECT_EQ(out.rdx, 1024u);
+    EXPECT_EQ(mem::load<u64>(cmrs), memory->base().value());
+    EXPECT_EQ(mem::load<u64>(cmrs + 8), memory->size());
+    EXPECT_EQ(mem::load<u32>(info + 4), 0x8086u);
+    EXPECT_EQ(mem::load<u64>(cmrs + 16), 0u);
+    const auto sys_rd = [this](u64 id) {
+        EXPECT_EQ(call(TdhLeaf::SYS_RD, {.rdx = id}), SUCCESS);
+        return out.r8;
+    };
+    EXPECT_EQ(mem::load<u16>(info + 48), sys_rd(md::TDCS_BASE_SIZE));
+    EXPECT_EQ(mem::load<u16>(info + 52), sys_rd(md::TDVPS_BASE_SIZE));
+    EXPECT_EQ(mem::load<u64>(info + 80), sys_rd(md::XFAM_FIXED0));
+    EXPECT_EQ(mem::load<u32>(info + 128), std::min<u64>(sys_rd(md::NUM_CPUID_CONFIG), 37));
+    EXPECT_EQ(mem::load<u32>(info + 132), sys_rd(md::CPUID_CONFIG_LEAVES) & 0xffffffff);
+}
+
 TEST_F(Build, CreateRefusals)
 {
     const u64 free = page().value();

@@ -461,6 +461,32 @@ TEST_F(Enter, ReportsVerifyOnTheirOwnPlatform)
     verify(*this, kGpa, INVALID_CPUSVN);
 }
 
+TEST_F(Enter, GuestsReadAndWriteFieldsOfTheirVcpu)
+{
+    const auto access = [this](TdgLeaf leaf, u64 id, u64 data, TdxStatus status, u64 value) {
+        tdcall(leaf, {{Gpr::rdx, id}, {Gpr::r8, data}, {Gpr::r9, ~u64{0}}},
+               [=](cpu::Vmcs&, cpu::GuestContext& c) {
+                   EXPECT_EQ(c[Gpr::rax], code(status));
+                   EXPECT_EQ(c[Gpr::r8], value);
+               });
+        ASSERT_EQ(code(enter(vcpu)), kInterrupted);
+    };
+    access(TdgLeaf::VP_RD, md::CPUID_SUPERVISOR_VE, 5, SUCCESS, 0);
+    access(TdgLeaf::VP_WR, md::CPUID_SUPERVISOR_VE, 1, SUCCESS, 0);
+    access(TdgLeaf::VP_RD, md::CPUID_SUPERVISOR_VE, 5, SUCCESS, 1);
+    access(TdgLeaf::VP_RD, md::VCPU_XCR0, 5, METADATA_FIELD_NOT_READABLE, 0);
+    access(TdgLeaf::VP_WR, md::PEND_NMI, 1, METADATA_FIELD_NOT_WRITABLE, 0);
+    access(TdgLeaf::VP_RD, md::vmcs_field(0x6802), 5, METADATA_FIELD_ID_INCORRECT, 0);
+    EXPECT_EQ(injected(ExitReason::CPUID, [](cpu::Vmcs&, cpu::GuestContext& c) { c[Gpr::rax] = 7; }),
+              exception(Vector::VE));
+    tdcall(TdgLeaf::VM_WR, {{Gpr::rcx, 0},
+                            {Gpr::rdx, md::TD_CTLS},
+                            {Gpr::r8, spec::td_ctls::LOCK},
+                            {Gpr::r9, spec::td_ctls::LOCK}});
+    ASSERT_EQ(code(enter(vcpu)), kInterrupted);
+    access(TdgLeaf::VP_WR, md::CPUID_SUPERVISOR_VE, 0, METADATA_FIELD_VALUE_NOT_VALID, 0);
+}
+
 TEST_F(Enter, ReducedVeAnswersMsrs)
 {
     const auto reads = [this](u32 msr) {

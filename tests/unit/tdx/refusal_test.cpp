@@ -63,6 +63,7 @@ TEST_F(Refusal, EveryTdhLeafHasOne)
         {TdhLeaf::MEM_PAGE_REMOVE,     {.rcx = kGpa, .rdx = td},               GPA_RANGE_NOT_BLOCKED | RCX},
         {TdhLeaf::MEM_SEPT_REMOVE,     {.rcx = kGpa, .rdx = td},               OPERAND_INVALID | RCX},
         {TdhLeaf::SYS_KEY_CONFIG,      {},                                     SYS_KEY_CONFIG_NOT_PENDING},
+        {TdhLeaf::SYS_INFO,            {.rcx = odd},                           OPERAND_INVALID | RCX},
         {TdhLeaf::SYS_INIT,            {.rcx = 1},                             OPERAND_INVALID | RCX},
         {TdhLeaf::SYS_RD,              {.rdx = bit(62)},                       METADATA_FIELD_ID_INCORRECT},
         {TdhLeaf::SYS_LP_INIT,         {},                                     SYS_LP_INIT_NOT_PENDING},
@@ -106,6 +107,8 @@ TEST_F(Refusal, EveryTdgLeafHasOne)
         {TdgLeaf::MEM_PAGE_ACCEPT, {{Gpr::rcx, kGpa | 2}},                              OPERAND_INVALID | RCX},
         {TdgLeaf::VM_RD,           {{Gpr::rcx, 1}, {Gpr::rdx, md::XFAM}},               OPERAND_INVALID | RCX},
         {TdgLeaf::VM_WR,           {{Gpr::rcx, 1}, {Gpr::rdx, md::TD_CTLS}},            OPERAND_INVALID | RCX},
+        {TdgLeaf::VP_RD,           {{Gpr::rdx, md::VCPU_GPR}},                          METADATA_FIELD_NOT_READABLE},
+        {TdgLeaf::VP_WR,           {{Gpr::rdx, md::VCPU_INDEX}, {Gpr::r9, 1}},          METADATA_FIELD_NOT_WRITABLE},
         {TdgLeaf::SYS_RD,          {{Gpr::rdx, bit(62)}},                               METADATA_FIELD_ID_INCORRECT},
         {TdgLeaf::MR_VERIFYREPORT, {{Gpr::rcx, kGpa + 8}},                              OPERAND_INVALID | RCX},
     };
