@@ -4,7 +4,8 @@
 #include "cpu/cpuid.h"
 
 #include <cpuid.h>
-#include <iterator>
+#include <mutex>
+#include <unordered_map>
 
 #include "spec/x86.h"
 
@@ -55,11 +56,16 @@ constexpr u32 kMaxBasic = 0x1f;
 constexpr u32 kMaxExtended = 0x80000021;
 constexpr u32 kLinearBits = 57;
 
+// The host's answer never changes, and where the host is a virtual machine itself each CPUID is an exit of
+// its own.
 CpuidResult host(u32 leaf, u32 subleaf)
 {
-    CpuidResult r;
-    const u32 max = __get_cpuid_max(leaf & 0x80000000, nullptr);
-    if (max >= leaf)
+    static std::mutex mutex;
+    static std::unordered_map<u64, CpuidResult> answers;
+    const std::lock_guard lock(mutex);
+    const auto [at, fresh] = answers.try_emplace(u64{leaf} << 32 | subleaf);
+    CpuidResult& r = at->second;
+    if (fresh && __get_cpuid_max(leaf & 0x80000000, nullptr) >= leaf)
         __cpuid_count(leaf, subleaf, r.eax, r.ebx, r.ecx, r.edx);
     return r;
 }
