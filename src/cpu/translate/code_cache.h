@@ -25,6 +25,8 @@ class CodeCache {
     [[nodiscard]] std::span<u8> room() { return {writable_ + used_, size_ - used_}; }
     [[nodiscard]] u64 room_address() const { return reinterpret_cast<u64>(executable_) + used_; }
     [[nodiscard]] bool full() const { return size_ - used_ < kMinimum; }
+    // No room even for the ways out of dropped blocks, for which full() leaves a reserve.
+    [[nodiscard]] bool exhausted() const { return size_ - used_ < kReserve; }
     // What is before here stays through drop_blocks(): the stubs.
     void reserve(u32 bytes) { used_ = reserved_ = bytes; }
 
@@ -44,6 +46,7 @@ class CodeCache {
     void take(u32 bytes) { used_ += align_up<u64>(bytes, 16); }
 
     static constexpr u64 kMinimum = 64 << 10;
+    static constexpr u64 kReserve = 4 << 10;
 
   private:
     CodeCache(u8* writable, u8* executable, u64 size)

@@ -49,11 +49,8 @@ void Engine::drop_block(Block& block)
 
 void Engine::drop_page(u64 host_page)
 {
-    for (Block* block : cache_->blocks_of(host_page)) {
-        if (cache_->full())
-            break; // cannot redirect: everything goes at the next dispatch, and until then nothing is linked
-        drop_block(*block);
-    }
+    for (Block* block : cache_->blocks_of(host_page))
+        drop_or_postpone(*block);
 }
 
 void Engine::verify_page(u64 host_page)
@@ -61,13 +58,23 @@ void Engine::verify_page(u64 host_page)
     if (mode_ == EngineMode::step)
         return;
     for (Block* block : cache_->blocks_of(host_page))
-        if (!cache_->full() && (!self_contained(*block) || !unchanged(*block)))
-            drop_block(*block);
+        if (!self_contained(*block) || !unchanged(*block))
+            drop_or_postpone(*block);
+}
+
+// Where there is no room to redirect what leads to the block, all blocks go before the next one is entered.
+void Engine::drop_or_postpone(Block& block)
+{
+    if (cache_->exhausted())
+        drop_all_ = true;
+    else
+        drop_block(block);
 }
 
 void Engine::drop_all_code()
 {
     cache_->drop_blocks();
+    drop_all_ = false;
     for (JumpCache& jumps : frame_.jumps)
         jumps.flush();
     left_ = nullptr;

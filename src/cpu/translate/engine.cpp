@@ -145,6 +145,8 @@ Result<Block*, Fault> Engine::find_or_translate()
     frame_.page_gva = s.rip - gva.page_offset();
     last_bytes_ = {};
     const Hpa start = TRY(mmu_.translate_fetch(gva));
+    if (drop_all_) [[unlikely]]
+        drop_all_code();
     if (jump_keys_[mode.tlb_set] != mode.key()) {
         frame_.jumps[mode.tlb_set].flush();
         jump_keys_[mode.tlb_set] = mode.key();
@@ -155,7 +157,9 @@ Result<Block*, Fault> Engine::find_or_translate()
                                             : self_contained(*block) && unchanged(*block))) [[likely]]
         return block;
     if (block)
-        drop_block(*block);
+        drop_or_postpone(*block);
+    if (drop_all_) [[unlikely]]
+        drop_all_code();
     return translate(start, mode);
 }
 

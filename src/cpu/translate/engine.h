@@ -70,6 +70,7 @@ class Engine {
     [[nodiscard]] bool unchanged(const Block& block) const;
     [[nodiscard]] bool self_contained(const Block& block) const; // all its bytes are in one page
     void drop_block(Block& block);
+    void drop_or_postpone(Block& block);
     void drop_all_code();
     void follow(Block& block); // links or caches the way that led to `block`
     [[nodiscard]] u64 emit_exit_at(u16 offset, decode::CodeSize code);
@@ -105,6 +106,7 @@ class Engine {
     std::span<const u8> last_bytes_;
     u8 fetched_[ZYDIS_MAX_INSTRUCTION_LENGTH] = {};
     u64 saved_gs_ = 0;
+    bool drop_all_ = false;
     u64 mmu_generation_ = 0;       // that the jump caches are of
     u32 jump_keys_[kTlbSets] = {}; // the mode that each jump cache is of
     const Block* left_ = nullptr;  // the block that the last way out belongs to
