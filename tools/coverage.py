@@ -33,7 +33,7 @@ def leaf_section(title, enum, table, prefix):
 def deviations():
     lines = ["\n## Deviations\n"]
     for path in sorted((ROOT / "src").rglob("*.*")):
-        if path.suffix not in (".h", ".cpp"):
+        if path.suffix not in (".h", ".cpp", ".inc"):
             continue
         text = re.sub(r"\n\s*//\s?", " ", path.read_text())
         for found in re.findall(r"DEVIATION: (.*)", text):

@@ -88,7 +88,9 @@ Result<Instruction, Fault> Engine::fetch_and_decode(Gva gva, CodeSize size, bool
         }
         return fail(raise(status == DecodeStatus::truncated ? Vector::GP : Vector::UD, 0));
     }
-    if (!offered(insn.z.meta.isa_set))
+    // DEVIATION: 16-bit code, and 16-bit addresses in 32-bit code, raise #UD.
+    const bool narrow = size == CodeSize::bits16 || (insn.z.address_width == 16 && insn.memory());
+    if (narrow || !offered(insn.z.meta.isa_set))
         insn.execution = Execution::undefined;
     return insn;
 }
