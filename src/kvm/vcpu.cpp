@@ -318,4 +318,13 @@ void kvm_cpuid(const Vcpu& vcpu, u32& eax, u32& ebx, u32& ecx, u32& edx)
     }
 }
 
+unsigned cpuid_maxphyaddr(const Vcpu& vcpu)
+{
+    constexpr u32 kExtended = 0x80000000, kAddressSizes = 0x80000008;
+    constexpr unsigned kWithoutLeaf = 36;
+    const kvm_cpuid_entry2* range = find_cpuid_entry(vcpu, kExtended, 0);
+    const kvm_cpuid_entry2* sizes = find_cpuid_entry(vcpu, kAddressSizes, 0);
+    return range && range->eax >= kAddressSizes && sizes ? sizes->eax & 0xff : kWithoutLeaf;
+}
+
 } // namespace seamless::kvm

@@ -145,5 +145,7 @@ class Vcpu {
 [[nodiscard]] const spec::kvm::kvm_cpuid_entry2* find_cpuid_entry(const Vcpu& vcpu, u32 function, u32 index);
 // CPUID with KVM's redirection of leaves beyond the maximum.
 void kvm_cpuid(const Vcpu& vcpu, u32& eax, u32& ebx, u32& ecx, u32& edx);
+// The width of the guest's physical addresses, as its CPUID says.
+[[nodiscard]] unsigned cpuid_maxphyaddr(const Vcpu& vcpu);
 
 } // namespace seamless::kvm

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string_view>
 #include <sys/mman.h>
 #include <vector>
@@ -29,9 +30,14 @@ struct Recorder : trace::Sink {
     std::vector<trace::Record> records;
     std::function<void(const trace::Record&)> watch;
 
+    std::mutex mutex; // several vCPUs may write
+
     void write(const trace::Record& record) override
     {
-        records.push_back(record);
+        {
+            const std::lock_guard lock(mutex);
+            records.push_back(record);
+        }
         if (watch)
             watch(record);
     }
@@ -86,7 +92,7 @@ class Host {
     {
         platform::Parameters p;
         p.make_lp = cpu::make_processor(cpu::EngineMode::full);
-        p.logical_processors = 2;
+        p.logical_processors = 6;
         p.memory_bytes = u64{2} << 30;
         p.trace_sink = &trace;
         p.ops = ops;

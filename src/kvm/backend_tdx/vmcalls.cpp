@@ -212,6 +212,12 @@ constexpr u64 kMapGpaChunk = u64{2} << 20;
 
 Handled complete_map_gpa(Vcpu& vcpu);
 
+bool is_legal_gpa(const Vcpu& vcpu, u64 gpa)
+{
+    const unsigned width = cpuid_maxphyaddr(vcpu);
+    return width >= 64 || gpa >> width == 0;
+}
+
 // User space converts at most 2 MiB at a time, so that a guest's interrupts do not wait for all of it.
 Handled map_gpa_chunk(Vcpu& vcpu)
 {
@@ -240,7 +246,7 @@ Handled complete_map_gpa(Vcpu& vcpu)
     tdx.map_gpa_next += std::min(kMapGpaChunk, tdx.map_gpa_end - tdx.map_gpa_next);
     if (tdx.map_gpa_next >= tdx.map_gpa_end)
         return kResume;
-    if (vcpu.signal_pending() || vcpu.vm().ops.has_events(vcpu)) {
+    if (vcpu.vm().ops.has_events(vcpu)) {
         tdx.args.r11 = tdx.map_gpa_next;
         return answer(vcpu, TdvmcallStatus::RETRY);
     }
@@ -252,14 +258,17 @@ Handled tdx_map_gpa(Vcpu& vcpu)
     VcpuTdx& tdx = *vcpu.tdx;
     const u64 gpa = tdx.args.r12, size = tdx.args.r13, end = gpa + size;
     const u64 shared_bit = gpa_of(vcpu.vm().gfn_direct_bits).value();
-    const u64 legal = (shared_bit << 1) - 1;
+    const auto refuse = [&](TdvmcallStatus status) {
+        tdx.args.r11 = gpa; // where the guest would try again
+        return answer(vcpu, status);
+    };
     if (!(vcpu.vm().hypercall_exit_enabled & bit(KVM_HC_MAP_GPA_RANGE)))
-        return answer(vcpu, TdvmcallStatus::SUBFUNC_UNSUPPORTED);
-    tdx.args.r11 = gpa;
-    if (end <= gpa || (gpa & ~legal) || ((end - 1) & ~legal) || ((gpa ^ (end - 1)) & shared_bit))
-        return answer(vcpu, TdvmcallStatus::INVALID_OPERAND);
+        return refuse(TdvmcallStatus::SUBFUNC_UNSUPPORTED);
+    if (end <= gpa || !is_legal_gpa(vcpu, gpa) || !is_legal_gpa(vcpu, end - 1) ||
+        ((gpa ^ (end - 1)) & shared_bit))
+        return refuse(TdvmcallStatus::INVALID_OPERAND);
     if (!aligned(gpa, kPageSize) || !aligned(size, kPageSize))
-        return answer(vcpu, TdvmcallStatus::ALIGN_ERROR);
+        return refuse(TdvmcallStatus::ALIGN_ERROR);
     tdx.map_gpa_next = gpa;
     tdx.map_gpa_end = end;
     return map_gpa_chunk(vcpu);

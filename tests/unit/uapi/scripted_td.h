@@ -123,9 +123,11 @@ struct Td {
         ASSERT_GE(vcpu, 0);
         run = static_cast<kvm_run*>(host.device->mmap(vcpu, kVcpuMmapSize));
         CpuidTable cpuid{};
-        cpuid.header.nent = 1;
+        cpuid.header.nent = 3;
         cpuid.entries[0].function = 1;
         cpuid.entries[0].ecx = 1u << 21;
+        cpuid.entries[1] = {.function = 0x80000000, .eax = 0x80000008};
+        cpuid.entries[2] = {.function = 0x80000008, .eax = 52};
         ASSERT_EQ(host.ioctl(vcpu, KVM_SET_CPUID2, &cpuid), 0);
     }
     void add_memory()

@@ -112,7 +112,7 @@ TEST(TdFlow, MapGpaGoesToUserSpaceInChunks)
     ASSERT_EQ(td.enter(), 0);
     ASSERT_EQ(td.run->exit_reason, KVM_EXIT_HYPERCALL);
     EXPECT_EQ(td.run->hypercall.args[1], 256u);
-    td.expect_answer(0, kRam | kShared);
+    td.expect_answer(0, 0x10001);
     ASSERT_EQ(td.enter(), 0);
     EXPECT_EQ(td.run->exit_reason, KVM_EXIT_SHUTDOWN);
 }

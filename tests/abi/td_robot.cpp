@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: Apache-2.0
+// The guest of TdRobot, and the ioctls that build its TD.
+#include "abi/td_robot.h"
+
+#include "spec/tdx_abi.h"
+
+// The page is at 0xfffff000; private tables at 0x100000 (PML4, PDPT), then a page of stack for each vCPU.
+// RBP is the mailbox, always. Every access of a test is three bytes of code that move RBX: the handler of #VE
+// relies on it.
+asm(R"(
+    .section .rodata
+    .global td_robot_begin, td_robot_end
+    .balign 16
+    .code32
+td_robot_begin:
+    lgdtl 0xfffff000 + (robot_gdtr - td_robot_begin)
+    movl $0x100000, %eax
+    movl %eax, %cr3
+    movl %cr4, %eax
+    orl $0x20, %eax
+    movl %eax, %cr4
+    movl %cr0, %eax
+    orl $0x80000000, %eax
+    movl %eax, %cr0
+    ljmpl $8, $0xfffff000 + (robot_long_mode - td_robot_begin)
+    .code64
+robot_long_mode:
+    movl %ecx, %ebp             # the number of the vCPU, from KVM_TDX_INIT_VCPU
+    shll $12, %ebp
+    leal 0x103000(%rbp), %esp
+    movabsq $0x140200000, %rax
+    addq %rax, %rbp
+    lidt robot_idtr(%rip)
+robot_next:
+    movq 16(%rbp), %rcx
+    movq 24(%rbp), %rdx
+    movq 32(%rbp), %rbx
+    movq 40(%rbp), %rsi
+    movq 48(%rbp), %rdi
+    movq 56(%rbp), %r8
+    movq 64(%rbp), %r9
+    movq 72(%rbp), %r10
+    movq 80(%rbp), %r11
+    movq 88(%rbp), %r12
+    movq 96(%rbp), %r13
+    movq 104(%rbp), %r14
+    movq 112(%rbp), %r15
+    movq (%rbp), %rax
+    cmpl $1, %eax
+    je robot_tdcall
+    cmpl $2, %eax
+    je robot_store
+    cmpl $3, %eax
+    je robot_load
+    cmpl $4, %eax
+    je robot_hammer
+    cmpl $5, %eax
+    je robot_halt_awake
+    cmpl $6, %eax
+    je robot_copy
+robot_done:
+    movq %rax, 8(%rbp)
+    movq %rcx, 16(%rbp)
+    movq %rdx, 24(%rbp)
+    movq %rbx, 32(%rbp)
+    movq %rsi, 40(%rbp)
+    movq %rdi, 48(%rbp)
+    movq %r8, 56(%rbp)
+    movq %r9, 64(%rbp)
+    movq %r10, 72(%rbp)
+    movq %r11, 80(%rbp)
+    movq %r12, 88(%rbp)
+    movq %r13, 96(%rbp)
+    movq %r14, 104(%rbp)
+    movq %r15, 112(%rbp)
+    movl $30, %r11d             # the report: 4 bytes to port 0xf4
+    movl $4, %r12d
+    movl $1, %r13d
+    movl $0xf4, %r14d
+    xorl %r15d, %r15d
+    call robot_vmcall
+    jmp robot_next
+
+robot_tdcall:
+    movq 8(%rbp), %rax
+    .byte 0x66, 0x0f, 0x01, 0xcc
+    jmp robot_done
+robot_store:
+    movq %rbx, (%rdi)
+    jmp robot_done
+robot_load:
+    movq (%rdi), %rbx
+    jmp robot_done
+robot_hammer:
+    incq %rbx
+    movq %rbx, (%rdi)
+    incq 160(%rbp)
+    cmpq $0, 120(%rbp)
+    je robot_hammer
+    jmp robot_done
+robot_copy:
+    movq (%rdi), %rbx
+    movq %rbx, (%rsi)
+    incq 160(%rbp)
+    cmpq $0, 120(%rbp)
+    je robot_copy
+    jmp robot_done
+robot_halt_awake:
+    movq 8(%rbp), %rax
+    sti
+    .byte 0x66, 0x0f, 0x01, 0xcc
+    nop
+    cli
+    jmp robot_done
+
+robot_vmcall:
+    xorl %r10d, %r10d
+    movl $0xfc00, %ecx
+    xorl %eax, %eax
+    .byte 0x66, 0x0f, 0x01, 0xcc
+    ret
+
+robot_ve:
+    pushq %rax
+    pushq %rcx
+    pushq %rdx
+    pushq %r8
+    pushq %r9
+    pushq %r10
+    pushq %r11
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    movl $3, %eax
+    .byte 0x66, 0x0f, 0x01, 0xcc
+    incq 136(%rbp)
+    movq %r9, 144(%rbp)
+    movq %r9, %r14
+    shrl %edx
+    andl $1, %edx
+    movl %edx, %r13d
+    movl $48, %r11d
+    movl $8, %r12d
+    movq %rbx, %r15
+    call robot_vmcall
+    movq %r10, 152(%rbp)
+    testl %r13d, %r13d
+    jnz 1f
+    movq %r11, %rbx
+1:  popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %r11
+    popq %r10
+    popq %r9
+    popq %r8
+    popq %rdx
+    popq %rcx
+    popq %rax
+    addq $3, (%rsp)
+    iretq
+
+robot_interrupt:
+    pushq %rax
+    pushq %rcx
+    pushq %rdx
+    incq 128(%rbp)
+    movl $0x80b, %ecx           # end of interrupt
+    xorl %eax, %eax
+    xorl %edx, %edx
+    wrmsr
+    popq %rdx
+    popq %rcx
+    popq %rax
+    iretq
+
+    .balign 8
+robot_gdt:
+    .quad 0, 0x00af9b000000ffff
+robot_gdtr:
+    .word 15
+    .long 0xfffff000 + (robot_gdt - td_robot_begin)
+    .balign 8
+robot_idt:
+    .fill 40, 8, 0
+    .word (robot_ve - td_robot_begin) + 0xf000, 8, 0x8e00, 0xffff
+    .quad 0
+    .fill 86, 8, 0
+    .word (robot_interrupt - td_robot_begin) + 0xf000, 8, 0x8e00, 0xffff
+    .quad 0
+robot_idtr:
+    .word 65 * 16 - 1
+    .quad 0xfffff000 + (robot_idt - td_robot_begin)
+td_robot_end:
+    .text
+)");
+
+namespace seamless::abi {
+
+static_assert(offsetof(Mailbox, stop) == 120 && offsetof(Mailbox, rounds) == 160);
+
+namespace {
+
+struct CpuidTable {
+    kvm_cpuid2 header;
+    kvm_cpuid_entry2 entries[4];
+};
+
+CpuidTable robot_cpuid()
+{
+    CpuidTable t{};
+    t.header.nent = 4;
+    t.entries[0] = {.function = 0, .eax = 1, .ebx = 0x12345678};
+    t.entries[1] = {.function = 1, .ecx = 1u << 21 | 1u << 24}; // x2APIC, TSC deadline
+    t.entries[2] = {.function = 0x80000000, .eax = 0x80000008};
+    t.entries[3] = {.function = 0x80000008, .eax = 52};
+    return t;
+}
+
+} // namespace
+
+TdRobot::TdRobot(Host& h, unsigned count, bool map_gpa) : host(h)
+{
+    std::copy(td_robot_begin, td_robot_end, boot_.at);
+    boot_.at[0xff0] = 0xe9; // the reset vector: a jump to the start of the page
+    boot_.put<u32>(0xff1, static_cast<u32>(0x1000 - 0xff5) - 0x1000);
+    constexpr u64 kTable = 3, kGib = 0x83;
+    tables_.put<u64>(0, 0x101000 | kTable);
+    for (u64 i = 0; i < 4; ++i)
+        tables_.put<u64>(0x1000 + 8 * i, i << 30 | kGib);
+    tables_.put<u64>(0x1000 + 8 * 4, kShared | u64{3} << 30 | kGib);
+    tables_.put<u64>(0x1000 + 8 * 5, kShared | kGib);
+
+    vm = static_cast<int>(host.ioctl(host.sys, KVM_CREATE_VM, KVM_X86_TDX_VM));
+    enable(KVM_CAP_SPLIT_IRQCHIP, 24);
+    enable(KVM_CAP_X2APIC_API, 3);
+    if (map_gpa)
+        enable(KVM_CAP_EXIT_HYPERCALL, bit(KVM_HC_MAP_GPA_RANGE));
+    struct {
+        kvm_tdx_init_vm params;
+        kvm_cpuid_entry2 entry;
+    } init{};
+    init.params.attributes = spec::td_attributes::SEPT_VE_DISABLE;
+    init.params.xfam = 3;
+    init.params.cpuid.nent = 1;
+    init.entry.function = 0x80000008;
+    init.entry.eax = 48 << 16;
+    EXPECT_EQ(command(vm, KVM_TDX_INIT_VM, &init), 0);
+    for (unsigned n = 0; n < count; ++n)
+        add_vcpu(n);
+    (void)add_private(0, 0xfffff000, boot_);
+    load_image(0xfffff000, boot_);
+    (void)add_private(1, 0x100000, tables_);
+    load_image(0x100000, tables_);
+    EXPECT_EQ(set_slot(2, kMailboxes, mailboxes.bytes, mailboxes.at), 0);
+    gmem = add_private(3, kPrivate, shared);
+    EXPECT_EQ(command(vm, KVM_TDX_FINALIZE_VM, nullptr), 0);
+    for (unsigned n = 0; n < count; ++n)
+        carry_out(n, {});
+    host.trace.records.clear();
+}
+
+void TdRobot::add_vcpu(unsigned n)
+{
+    vcpus.push_back(static_cast<int>(host.ioctl(vm, KVM_CREATE_VCPU, u64{n})));
+    runs.push_back(static_cast<kvm_run*>(host.device->mmap(vcpus[n], kVcpuMmapSize)));
+    const CpuidTable cpuid = robot_cpuid();
+    EXPECT_EQ(host.ioctl(vcpus[n], KVM_SET_CPUID2, &cpuid), 0);
+    EXPECT_EQ(command(vcpus[n], KVM_TDX_INIT_VCPU, reinterpret_cast<const void*>(u64{n})), 0);
+}
+
+void TdRobot::enable(u32 cap, u64 arg)
+{
+    kvm_enable_cap c{};
+    c.cap = cap;
+    c.args[0] = arg;
+    EXPECT_EQ(host.ioctl(vm, KVM_ENABLE_CAP, &c), 0);
+}
+
+long TdRobot::command(int fd, u32 id, const void* data)
+{
+    kvm_tdx_cmd cmd{.id = id, .flags = 0, .data = reinterpret_cast<u64>(data), .hw_error = 0};
+    return host.ioctl(fd, KVM_MEMORY_ENCRYPT_OP, &cmd);
+}
+
+int TdRobot::add_private(u32 slot, u64 gpa, const Memory& backing)
+{
+    kvm_create_guest_memfd create{.size = backing.bytes, .flags = 0, .reserved = {}};
+    const int fd = static_cast<int>(host.ioctl(vm, KVM_CREATE_GUEST_MEMFD, &create));
+    EXPECT_GE(fd, 0);
+    kvm_userspace_memory_region2 region{};
+    region.slot = slot;
+    region.flags = KVM_MEM_GUEST_MEMFD;
+    region.guest_phys_addr = gpa;
+    region.memory_size = backing.bytes;
+    region.userspace_addr = reinterpret_cast<u64>(backing.at);
+    region.guest_memfd = static_cast<u32>(fd);
+    EXPECT_EQ(host.ioctl(vm, KVM_SET_USER_MEMORY_REGION2, &region), 0);
+    EXPECT_EQ(set_attributes(gpa, backing.bytes, KVM_MEMORY_ATTRIBUTE_PRIVATE), 0);
+    return fd;
+}
+
+void TdRobot::load_image(u64 gpa, const Memory& content)
+{
+    kvm_tdx_init_mem_region add{
+        .source_addr = reinterpret_cast<u64>(content.at), .gpa = gpa, .nr_pages = content.bytes / kPageSize};
+    EXPECT_EQ(command(vcpus[0], KVM_TDX_INIT_MEM_REGION, &add), 0);
+}
+
+long TdRobot::set_slot(u32 slot, u64 gpa, u64 bytes, const void* at, u32 flags)
+{
+    kvm_userspace_memory_region region{.slot = slot,
+                                       .flags = flags,
+                                       .guest_phys_addr = gpa,
+                                       .memory_size = bytes,
+                                       .userspace_addr = reinterpret_cast<u64>(at)};
+    return host.ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region);
+}
+
+long TdRobot::set_attributes(u64 gpa, u64 bytes, u64 attributes)
+{
+    kvm_memory_attributes attrs{.address = gpa, .size = bytes, .attributes = attributes, .flags = 0};
+    return host.ioctl(vm, KVM_SET_MEMORY_ATTRIBUTES, &attrs);
+}
+
+long TdRobot::run_once(unsigned n)
+{
+    const long r = host.ioctl(vcpus[n], KVM_RUN);
+    return r < 0 ? r : static_cast<long>(runs[n]->exit_reason);
+}
+
+bool TdRobot::reported(unsigned n) const
+{
+    return runs[n]->exit_reason == KVM_EXIT_IO && runs[n]->io.port == kReportPort;
+}
+
+void TdRobot::give(unsigned n, const Mailbox& order)
+{
+    std::memcpy(mailboxes.at + n * kPageSize, &order, sizeof order);
+}
+
+void TdRobot::carry_out(unsigned n, const Mailbox& order, const OnExit& on_exit)
+{
+    give(n, order);
+    for (;;) {
+        const long r = run_once(n);
+        if (r == KVM_EXIT_IO && reported(n))
+            return;
+        ASSERT_TRUE(on_exit) << "KVM_RUN " << r;
+        if (!on_exit(*runs[n]))
+            return;
+    }
+}
+
+Mailbox TdRobot::vmcall(u64 r11, u64 r12, u64 r13, u64 r14, u64 r15, const OnExit& on_exit)
+{
+    Mailbox order{};
+    order.order = Mailbox::tdcall;
+    order.rcx = kMask;
+    order.r11 = r11;
+    order.r12 = r12;
+    order.r13 = r13;
+    order.r14 = r14;
+    order.r15 = r15;
+    carry_out(0, order, on_exit);
+    return mailboxes.get<Mailbox>(0);
+}
+
+u64 TdRobot::accept(u64 gpa, unsigned n)
+{
+    Mailbox order{};
+    order.order = Mailbox::tdcall;
+    order.rax = 6;
+    order.rcx = gpa;
+    carry_out(n, order);
+    return mailbox(n).rax;
+}
+
+u64 TdRobot::load(u64 address, unsigned n)
+{
+    Mailbox order{};
+    order.order = Mailbox::load;
+    order.rdi = address;
+    carry_out(n, order);
+    return mailbox(n).rbx;
+}
+
+void TdRobot::store(u64 address, u64 value, unsigned n)
+{
+    Mailbox order{};
+    order.order = Mailbox::store;
+    order.rdi = address;
+    order.rbx = value;
+    carry_out(n, order);
+}
+
+} // namespace seamless::abi
