@@ -7,6 +7,7 @@ find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_package(Threads REQUIRED)
 
 set(SEAMLESS_SANITIZE "" CACHE STRING "Sanitizers, as given to -fsanitize=")
+option(SEAMLESS_FUZZ "Build tests/fuzz with libFuzzer (clang only)" OFF)
 
 add_library(seamless_flags INTERFACE)
 target_compile_options(seamless_flags INTERFACE
@@ -20,6 +21,10 @@ if(SEAMLESS_SANITIZE)
   if(SEAMLESS_SANITIZE MATCHES undefined)
     add_compile_options(-fno-sanitize=vptr) # it needs RTTI, which src/ does without
   endif()
+endif()
+
+if(SEAMLESS_FUZZ)
+  add_compile_options($<$<COMPILE_LANGUAGE:C,CXX>:-fsanitize=fuzzer-no-link>) # counts edges; brings no main()
 endif()
 
 # seamless_layer(<folder> <folders it may include>...): the library of src/<folder>. Every *.cpp and *.S there,
