@@ -65,7 +65,7 @@ CpuidResult host(u32 leaf, u32 subleaf)
     const std::lock_guard lock(mutex);
     const auto [at, fresh] = answers.try_emplace(u64{leaf} << 32 | subleaf);
     CpuidResult& r = at->second;
-    if (fresh && __get_cpuid_max(leaf & 0x80000000, nullptr) >= leaf)
+    if (fresh && static_cast<u32>(__get_cpuid_max(leaf & 0x80000000, nullptr)) >= leaf)
         __cpuid_count(leaf, subleaf, r.eax, r.ebx, r.ecx, r.edx);
     return r;
 }
