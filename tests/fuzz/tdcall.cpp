@@ -43,12 +43,13 @@ void add_tdcall(tdx::TdHost& host, Input& in, SeamOperands& operands)
 // Instructions and faults whose exits carry no more than registers and an address.
 void add_exit(tdx::TdHost& host, Input& in, SeamOperands& operands)
 {
-    constexpr ExitReason reasons[] = {
-        ExitReason::CPUID,        ExitReason::HLT,          ExitReason::MSR_READ,
-        ExitReason::MSR_WRITE,        ExitReason::INVD,         ExitReason::WBINVD,
-        ExitReason::VMCALL,       ExitReason::MWAIT_INSTRUCTION,        ExitReason::EPT_VIOLATION,
-        ExitReason::XSETBV,       ExitReason::TRIPLE_FAULT, ExitReason::EXTERNAL_INTERRUPT,
-        ExitReason::EPT_MISCONFIG};
+    constexpr ExitReason reasons[] = {ExitReason::CPUID,         ExitReason::HLT,
+                                      ExitReason::MSR_READ,      ExitReason::MSR_WRITE,
+                                      ExitReason::INVD,          ExitReason::WBINVD,
+                                      ExitReason::VMCALL,        ExitReason::MWAIT_INSTRUCTION,
+                                      ExitReason::EPT_VIOLATION, ExitReason::XSETBV,
+                                      ExitReason::TRIPLE_FAULT,  ExitReason::EXTERNAL_INTERRUPT,
+                                      ExitReason::EPT_MISCONFIG};
     const ExitReason reason = in.pick(reasons);
     const u64 gpa = operands.gpa(), rax = in.number(), rcx = in.number(), rdx = in.number();
     const u64 qualification = in.byte() & 0x1bf;
@@ -67,7 +68,8 @@ void run(Input in)
     tdx::TdHost host;
     auto params = tdx::TdHost::default_params();
     if (in.flag())
-        params.attributes |= in.number() & (bit(0) | bit(28) | bit(30) | bit(63));
+        params.attributes ^=
+            in.byte() & 1 ? spec::td_attributes::DEBUG : spec::td_attributes::SEPT_VE_DISABLE;
     host.build(params);
     SeamOperands operands(host, in);
     unsigned entries = 0;
