@@ -3,6 +3,7 @@
 
 find_package(fmt REQUIRED)
 find_package(zydis REQUIRED)
+find_package(nlohmann_json REQUIRED)
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_package(Threads REQUIRED)
 

@@ -29,7 +29,9 @@ void add_run(CLI::App& app, RunOptions& o)
     run->add_option("--device", o.devices, "Add a device: testdev,gpa=ADDRESS,size=BYTES (repeatable)")
         ->expected(1)
         ->take_all();
-    run->add_option("--trace", o.trace, "Write a trace: NAME.jsonl[:event,event...]");
+    run->add_option(
+        "--trace", o.trace,
+        "Write a trace: NAME[:event,event...]; NAME.jsonl JSON lines, NAME.json for Perfetto, else text");
     run->add_option("--engine", o.engine, "full, or step for one instruction at a time")
         ->check(CLI::IsMember({"full", "step"}))
         ->capture_default_str();
@@ -56,6 +58,13 @@ int dispatch(int argc, char** argv)
     measure->add_flag("--json", json, "Print one JSON object");
     CLI::App* caps = app.add_subcommand("caps", "Print what the simulated machine offers");
     caps->add_flag("--json", json, "Print one JSON object");
+    std::string trace_file, symbol_file;
+    bool summary = false;
+    CLI::App* trace = app.add_subcommand("trace", "Look at a recorded trace");
+    trace->add_option("file", trace_file, "A trace in JSON lines (NAME.jsonl)")->required();
+    trace->add_flag("--summary", summary, "MMIO accesses and #VEs by instruction (the default)");
+    trace->add_option("--symbols", symbol_file,
+                      "Names for the guest's addresses: System.map, or what nm prints");
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
@@ -63,6 +72,8 @@ int dispatch(int argc, char** argv)
     }
     if (app.got_subcommand(measure))
         return measure_command(firmware, json);
+    if (app.got_subcommand(trace))
+        return trace_command(trace_file, symbol_file);
     if (app.got_subcommand(caps))
         return caps_command(json);
     return run_command(run);

@@ -108,9 +108,8 @@ Result<TraceTarget, Message> parse_trace(std::string_view text)
             target.events.set(static_cast<std::size_t>(row->event));
         }
     }
-    if (!target.path.ends_with(".jsonl"))
-        return fail(
-            Message{fmt::format("--trace \"{}\": only .jsonl files are written so far", target.path)});
+    if (target.path.empty())
+        return fail(Message{fmt::format("--trace \"{}\": the file has no name", text)});
     return target;
 }
 

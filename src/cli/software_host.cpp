@@ -9,7 +9,7 @@
 #include "platform/engine.h"
 #include "platform/platform.h"
 #include "platform/stall_watch.h"
-#include "trace/jsonl.h"
+#include "trace/writer.h"
 
 namespace seamless::cli {
 namespace {
@@ -30,12 +30,12 @@ class Inspection : public vmm::InspectionPort {
     const platform::StallWatch& watch_;
 };
 
-Result<std::unique_ptr<trace::JsonlSink>, Message> open_trace(const std::string& path)
+Result<std::unique_ptr<trace::Sink>, Message> open_trace(const std::string& path)
 {
-    std::FILE* file = std::fopen(path.c_str(), "we");
-    if (file == nullptr)
-        return fail(Message{fmt::format("--trace {}: {}", path, std::strerror(errno))});
-    return std::make_unique<trace::JsonlSink>(file);
+    auto sink = trace::open_writer(path);
+    if (!sink.ok())
+        return fail(Message{fmt::format("--trace {}: {}", path, std::strerror(sink.error().value))});
+    return std::move(sink).value();
 }
 
 // Members are destroyed in reverse: the device before the platform, the platform before what it writes to.
@@ -61,7 +61,7 @@ class Host : public SoftwareHost {
     }
 
   private:
-    std::unique_ptr<trace::JsonlSink> sink_;
+    std::unique_ptr<trace::Sink> sink_;
     platform::StallWatch watch_;
     Inspection inspection_{watch_};
     std::unique_ptr<platform::Platform> platform_;

@@ -4,44 +4,17 @@
 #include "trace/jsonl.h"
 
 #include <fmt/format.h>
-#include <iterator>
+
+#include "trace/value_text.h"
 
 namespace seamless::trace {
-namespace {
-
-void append_value(std::string& out, const Field& field, const Value& value)
-{
-    const auto to = std::back_inserter(out);
-    fmt::format_to(to, ",\"{}\":", field.name);
-    switch (value.kind) {
-    case Value::Kind::text:
-        fmt::format_to(to, "\"{}\"", value.text);
-        break;
-    case Value::Kind::bytes:
-        fmt::format_to(to, "\"{:02x}\"",
-                       fmt::join(value.bytes.data.begin(), value.bytes.data.begin() + value.bytes.size, ""));
-        break;
-    case Value::Kind::number:
-        if (field.format == Format::hex)
-            fmt::format_to(to, "\"{:#x}\"", value.number);
-        else
-            fmt::format_to(to, "{}", value.number);
-        break;
-    case Value::Kind::absent:
-        out += "null";
-        break;
-    }
-}
-
-} // namespace
-
 std::string to_json(const Record& record)
 {
     const EventRow& row = row_of(record.event);
     std::string out = fmt::format("{{\"ts\":{},\"vcpu\":{},\"ev\":\"{}\"", record.ts, record.vcpu, row.name);
     for (unsigned i = 0; i < record.count; ++i)
         if (record.values[i].kind != Value::Kind::absent)
-            append_value(out, row.fields[i], record.values[i]);
+            out += fmt::format(",\"{}\":{}", row.fields[i].name, value_json(row.fields[i], record.values[i]));
     out += '}';
     return out;
 }

@@ -63,16 +63,16 @@ class FakeCpu : public emul::EmulatedCpu {
     emul::X86Emul fetch(u64 linear, std::span<u8> bytes) override
     {
         fetches.push_back(linear);
-        if (linear + bytes.size() > fetch_limit)
-            return fault(linear);
+        if (linear > fetch_limit || bytes.size() > fetch_limit - linear)
+            return fault(false);
         std::memcpy(bytes.data(), memory + linear, bytes.size());
         return emul::X86EMUL_CONTINUE;
     }
     emul::X86Emul read_emulated(emul::LinearAccess access, std::span<u8> bytes) override
     {
         sole.push_back(access.sole);
-        if (access.linear + bytes.size() > kMemory)
-            return fault(access.linear);
+        if (access.linear > kMemory - bytes.size()) // the sum could wrap around
+            return fault(access.modify);
         if (access.linear >= kDevice && !answered) {
             log.push_back("ask " + std::to_string(access.linear - kDevice));
             pending = true;
@@ -86,17 +86,17 @@ class FakeCpu : public emul::EmulatedCpu {
     emul::X86Emul write_emulated(emul::LinearAccess access, std::span<const u8> bytes) override
     {
         sole.push_back(access.sole);
-        if (access.linear + bytes.size() > kMemory)
-            return fault(access.linear);
+        if (access.linear > kMemory - bytes.size()) // the sum could wrap around
+            return fault(true);
         if (access.linear >= kDevice)
             log.push_back("write " + std::to_string(access.linear - kDevice));
         std::memcpy(memory + access.linear, bytes.data(), bytes.size());
         return emul::X86EMUL_CONTINUE;
     }
-    emul::X86Emul pio_in(u16 port, std::span<u8> bytes) override
+    emul::X86Emul pio_in(u16 port, unsigned size, std::span<u8> bytes) override
     {
         if (!answered) {
-            log.push_back("in " + std::to_string(port));
+            log.push_back("in " + std::to_string(port) + " x" + std::to_string(bytes.size() / size));
             pending = true;
             return emul::X86EMUL_IO_NEEDED;
         }
@@ -108,6 +108,15 @@ class FakeCpu : public emul::EmulatedCpu {
     {
         log.push_back("out " + std::to_string(port) + " " + std::to_string(bytes[0]));
         return emul::X86EMUL_CONTINUE;
+    }
+    void set_cr0(u64 value) override { cr0_value = value; }
+    void read_fpu(unsigned offset, std::span<u8> bytes) override
+    {
+        std::memcpy(bytes.data(), fpu + offset, bytes.size());
+    }
+    void write_fpu(unsigned offset, std::span<const u8> bytes) override
+    {
+        std::memcpy(fpu + offset, bytes.data(), bytes.size());
     }
     void queue_exception(spec::Vector vector, u32 error_code) override
     {
@@ -136,9 +145,10 @@ class FakeCpu : public emul::EmulatedCpu {
     }
 
     u64 regs[spec::kGprCount] = {};
-    u64 rip_value = 0, flags = 2, cr0_value = 0x80000031, cr4_value = 0x20, efer_value = 0xd00;
+    u64 rip_value = 0, flags = 2, cr0_value = 0x80000031, cr4_value = 0x220, efer_value = 0xd00;
     spec::Segment segments[spec::kSegCount];
     u8 memory[kMemory] = {};
+    u8 fpu[512] = {};
     u64 fetch_limit = kMemory;
     std::vector<u64> fetches;
     std::vector<bool> sole;
@@ -153,9 +163,9 @@ class FakeCpu : public emul::EmulatedCpu {
     emul::Emulator emulator{*this};
 
   private:
-    emul::X86Emul fault(u64)
+    emul::X86Emul fault(bool write)
     {
-        queue_exception(spec::Vector::PF, 0);
+        queue_exception(spec::Vector::PF, write ? spec::pferr::W : 0);
         return emul::X86EMUL_PROPAGATE_FAULT;
     }
 };
