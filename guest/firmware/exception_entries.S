@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The entries of the 32 exception vectors and of the software interrupt: all registers into a Frame (exceptions.h),
+// The entries of the vectors 0 to 63 and of the software interrupt: all registers into a Frame (exceptions.h),
 // then handle_exception(Frame*), then back.
     .section .text, "ax"
     .macro entry vector
@@ -16,7 +16,7 @@
     .globl exception_entries
 exception_entries:
     .set vector, 0
-    .rept 33
+    .rept 65
     entry vector
     .set vector, vector + 1
     .endr

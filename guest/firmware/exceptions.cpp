@@ -51,7 +51,7 @@ void set_gate(unsigned place, unsigned entry, u64 type)
                   .high = target >> 32};
 }
 
-void load_segments()
+void make_segments()
 {
     const u64 tss = reinterpret_cast<u64>(&task_state);
     gdt[1] = 0x00af9b000000ffff; // kernel code, 64-bit
@@ -62,19 +62,6 @@ void load_segments()
         (sizeof(TaskState) - 1) | (field(tss, 23, 0) << 16) | (u64{0x89} << 40) | (field(tss, 31, 24) << 56);
     gdt[6] = tss >> 32;
     task_state.io_map = sizeof(TaskState); // none: user mode may use no port
-    const TablePointer pointer{sizeof(gdt) - 1, gdt};
-    asm volatile("lgdt %0\n\t"
-                 "pushq %1\n\t"
-                 "leaq 1f(%%rip), %%rax\n\t"
-                 "pushq %%rax\n\t"
-                 "lretq\n"
-                 "1:\tmov %w2, %%ds\n\t"
-                 "mov %w2, %%es\n\t"
-                 "mov %w2, %%ss\n\t"
-                 "ltr %w3"
-                 :
-                 : "m"(pointer), "i"(kKernelCode), "r"(u32{kKernelData}), "r"(u32{kTaskState})
-                 : "rax", "memory");
 }
 
 [[noreturn]] void report(const Frame& frame)
@@ -94,13 +81,31 @@ void load_segments()
 
 void install_exceptions()
 {
-    load_segments();
+    make_segments();
     for (unsigned vector = 0; vector < kSoftwareInterrupt; ++vector)
         set_gate(vector, vector, kInterruptGate);
     set_gate(kSoftwareVector, kSoftwareInterrupt, kUserGate);
     handlers[kVirtualizationException] = handle_ve;
-    const TablePointer pointer{sizeof(idt) - 1, idt};
-    asm volatile("lidt %0" : : "m"(pointer) : "memory");
+    load_exceptions();
+    asm volatile("ltr %w0" : : "r"(u32{kTaskState}));
+}
+
+void load_exceptions()
+{
+    const TablePointer segments{sizeof(gdt) - 1, gdt};
+    const TablePointer gates{sizeof(idt) - 1, idt};
+    asm volatile("lgdt %0\n\t"
+                 "pushq %1\n\t"
+                 "leaq 1f(%%rip), %%rax\n\t"
+                 "pushq %%rax\n\t"
+                 "lretq\n"
+                 "1:\tmov %w2, %%ds\n\t"
+                 "mov %w2, %%es\n\t"
+                 "mov %w2, %%ss\n\t"
+                 "lidt %3"
+                 :
+                 : "m"(segments), "i"(kKernelCode), "r"(u32{kKernelData}), "m"(gates)
+                 : "rax", "memory");
 }
 
 void set_handler(unsigned vector, Handler handler) { handlers[vector] = handler; }

@@ -24,10 +24,11 @@ static_assert(sizeof(Frame) == 22 * sizeof(u64));
 
 inline constexpr unsigned kPageFault = 14;
 inline constexpr unsigned kVirtualizationException = 20;
+inline constexpr unsigned kFirstInterrupt = 32; // and up to 63: vectors for the local APIC
 inline constexpr unsigned kSoftwareInterrupt =
-    32; // the entry's number; its place in the IDT is kSoftwareVector
+    64; // the entry's number; its place in the IDT is kSoftwareVector
 inline constexpr unsigned kSoftwareVector = 0x80;
-inline constexpr unsigned kEntries = 33;
+inline constexpr unsigned kEntries = 65;
 
 // Selectors of the payload's GDT. The order of the user ones is SYSRET's.
 inline constexpr u16 kKernelCode = 0x08;
@@ -41,6 +42,9 @@ using Handler = bool (*)(Frame& frame);
 
 // Loads GDT, TSS and IDT; #VE goes to handle_ve(), everything else is unexpected.
 void install_exceptions();
+
+// The same tables for another vCPU, without a TSS: it has no user mode and no interrupt stacks.
+void load_exceptions();
 
 void set_handler(unsigned vector, Handler handler);
 

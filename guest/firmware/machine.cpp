@@ -8,6 +8,10 @@
 extern "C" {
 // What the other vCPUs wait for: 1 = sleep as in a plain VM, 2 = as in a TD.
 volatile seamless::u32 secondary_gate;
+// Their stacks, from the first one's end on: start.S knows number and size.
+alignas(16) seamless::u8 secondary_stacks[8][8192];
+
+void secondary_start(unsigned index);
 
 void guest_start(seamless::u64 hob_list, seamless::u64 gpaw);
 
@@ -64,6 +68,12 @@ void end_guest(bool success)
 }
 
 } // namespace seamless::guest
+
+void secondary_start(unsigned index)
+{
+    seamless::guest::load_exceptions();
+    secondary_main(index);
+}
 
 void guest_start(seamless::u64 hob_list, seamless::u64 gpaw)
 {

@@ -23,3 +23,7 @@ bool guest_main(const Machine& machine);
 [[noreturn]] void debug_exit(u8 value);
 
 } // namespace seamless::guest
+
+// Of a program that uses more than one vCPU: what number `index` (1 to 7) does. It runs beside guest_main(),
+// with interrupts off, and sleeps for good when it returns.
+extern "C" [[gnu::weak]] void secondary_main(unsigned index);

@@ -16,6 +16,10 @@
     .set LARGE_PAGE, 0x83
     .set VMCALL_MASK, 0x1c00             // R10, R11, R12
     .set REASON_HLT, 12
+    .set SECONDARIES, 7                  // machine.cpp
+    .set SECONDARY_STACK_SHIFT, 13
+
+    .weak secondary_main
 
     // The bytes up to the first jump mean the same in both modes.
     .section .reset, "ax"
@@ -129,20 +133,32 @@ start64:
     call *%rax
     ud2
 
-    // Secondary vCPUs sleep for good, in the way their kind of VM can: gate 1 = plain VM, 2 = TD.
+    // A program that has secondary_main() gets the other vCPUs; else they sleep for good, in the way their kind of VM
+    // can: gate 1 = plain VM, 2 = TD.
 secondary:
     cli
-    cmpl $2, secondary_gate
-    je 2f
-1:  hlt
-    jmp 1b
-2:  xor %eax, %eax
+    mov $secondary_main, %eax
+    test %eax, %eax
+    jz 1f
+    cmp $SECONDARIES, %esi
+    ja 1f
+    mov %esi, %ecx
+    shl $SECONDARY_STACK_SHIFT, %ecx
+    lea secondary_stacks(%ecx), %esp
+    mov %esi, %edi
+    mov $secondary_start, %eax
+    call *%rax
+1:  cmpl $2, secondary_gate
+    je 3f
+2:  hlt
+    jmp 2b
+3:  xor %eax, %eax
     mov $VMCALL_MASK, %ecx
     xor %r10d, %r10d
     mov $REASON_HLT, %r11d
     mov $1, %r12d                        // interrupts are blocked
     .byte 0x66, 0x0f, 0x01, 0xcc         // tdcall
-    jmp 2b
+    jmp 3b
 
     .balign 8
 gdt:

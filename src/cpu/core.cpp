@@ -230,8 +230,7 @@ bool Core::take_guest_events()
     if (!wants_window && !virtual_interrupts()) [[likely]]
         return true;
     if (!interrupt_window_open()) {
-        if (s.rflags & rflags::IF) // only a shadow: come back behind the next instruction, also from a loop
-            __atomic_store_n(&frame_.request, kRequest, __ATOMIC_SEQ_CST);
+        alone_ = s.rflags & rflags::IF; // only a shadow: come back behind the next instruction
         return true;
     }
     if (wants_window) {
@@ -264,7 +263,7 @@ bool Core::run_one()
         return deliver({.vector = static_cast<u8>(Vector::DB)});
     const u32 shadow = s.interruptibility & (spec::interruptibility::STI | spec::interruptibility::MOV_SS);
     const bool stepping = s.rflags & spec::rflags::TF;
-    const Result<const decode::Instruction*, Fault> result = engine_->run();
+    const Result<const decode::Instruction*, Fault> result = engine_->run(std::exchange(alone_, false));
     if (!result) [[unlikely]]
         return result.error() == Fault::exception && take_exception();
     if (!result.value()) [[likely]] {

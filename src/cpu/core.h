@@ -133,6 +133,7 @@ class Core final : public LogicalProcessor, private MmuPort, private EnginePort 
     Mmu mmu_;
     std::unique_ptr<Engine> engine_;
     Vmcs* vmcs_ = nullptr;
+    bool alone_ = false;      // the next instruction runs by itself
     bool delivering_ = false; // an event is on its way through the IDT
     Event current_event_;     // which one
     std::shared_ptr<Coherence> coherence_;

@@ -77,6 +77,16 @@ class Guests(unittest.TestCase):
                 self.assertNotIn("FAIL", result.stdout)
 
 
+    def test_interrupts(self):
+        for kind in ("td", "plain"):
+            for cpus in ("1", "4"):
+                for engine in ("full", "step"):
+                    with self.subTest(kind=kind, cpus=cpus, engine=engine):
+                        result = run("--vm", kind, "--cpus", cpus, "--engine", engine, *image("interrupts"))
+                        self.assertEqual(result.returncode, 0, result.stdout[-2000:] + result.stderr)
+                        self.assertNotIn("FAIL", result.stdout)
+
+
 class Ends(unittest.TestCase):
     def test_triple_fault(self):
         for kind in ("td", "plain"):

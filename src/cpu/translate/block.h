@@ -22,7 +22,7 @@ struct ModeWord {
     bool sse = true;         // CR4.OSFXSR
     bool avx = true;         // CR4.OSXSAVE with the AVX bits of XCR0
     bool avx512 = true;
-    bool single = false;    // one instruction at a time, every access in C++: RFLAGS.TF, breakpoints
+    bool single = false;    // one instruction at a time, every access in C++: RFLAGS.TF, breakpoints, shadows
     bool alignment = false; // #AC: CR0.AM and RFLAGS.AC at CPL 3
 
     [[nodiscard]] u32 key() const

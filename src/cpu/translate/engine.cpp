@@ -136,10 +136,11 @@ bool Engine::unchanged(const Block& block) const
     return std::memcmp(mem::host_ptr(block.start), block.bytes.data(), block.bytes.size()) == 0;
 }
 
-Result<Block*, Fault> Engine::find_or_translate()
+Result<Block*, Fault> Engine::find_or_translate(bool alone)
 {
     const CpuState& s = frame_.state;
-    const ModeWord mode = mode_word();
+    ModeWord mode = mode_word();
+    mode.single |= alone;
     const u64 base = mode.code == CodeSize::bits64 ? 0 : s.segment(spec::Seg::cs).base;
     const Gva gva(mode.code == CodeSize::bits64 ? s.rip : static_cast<u32>(s.rip + base));
     frame_.page_gva = s.rip - gva.page_offset();
@@ -182,7 +183,7 @@ void Engine::follow(Block& block)
     }
 }
 
-Result<const Instruction*, Fault> Engine::run()
+Result<const Instruction*, Fault> Engine::run(bool alone)
 {
     if (mmu_generation_ != mmu_.generation()) {
         for (JumpCache& jumps : frame_.jumps)
@@ -190,7 +191,7 @@ Result<const Instruction*, Fault> Engine::run()
         mmu_generation_ = mmu_.generation();
     }
     const ExitCode came_by = left_by_;
-    Block* block = TRY(find_or_translate());
+    Block* block = TRY(find_or_translate(alone));
     left_by_ = came_by;
     follow(*block);
     left_by_ = ExitCode::ended;

@@ -38,8 +38,8 @@ class Engine {
     void set_extended_mask(u64 xcr0);
 
     // Runs from state.rip until a block ends by itself. A returned instruction waits for its C++ function,
-    // with state.rip at it; nullptr: the next block may run.
-    [[nodiscard]] Result<const decode::Instruction*, Fault> run();
+    // with state.rip at it; nullptr: the next block may run. `alone`: one instruction, nothing behind it.
+    [[nodiscard]] Result<const decode::Instruction*, Fault> run(bool alone);
 
     // `host_page` was written, or is about to be: its blocks are never entered again, and the one that runs
     // now is left after the instruction that writes.
@@ -60,7 +60,7 @@ class Engine {
     Engine(EngineMode mode, Frame& frame, Mmu& mmu, FaultRecord& record, EnginePort& port,
            std::unique_ptr<CodeCache> cache);
 
-    [[nodiscard]] Result<Block*, Fault> find_or_translate();
+    [[nodiscard]] Result<Block*, Fault> find_or_translate(bool alone);
     [[nodiscard]] Result<Block*, Fault> translate(Hpa start, const ModeWord& mode);
     [[nodiscard]] std::vector<decode::Instruction> scan(Gva gva, const ModeWord& mode,
                                                         Result<void, Fault>& first);
