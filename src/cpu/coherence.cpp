@@ -2,7 +2,7 @@
 // Code that changes. While a page holds translated code, no TLB may write to it unnoticed; the first write
 // drops the code on every processor. What one processor asks of another waits until that one polls, or enters
 // a guest.
-#include <emmintrin.h>
+#include <sched.h>
 
 #include "cpu/core.h"
 
@@ -39,6 +39,44 @@ void Core::do_maintenance()
 
 bool Core::maintained(u64 ticket) const { return maintenance_done_.load() >= ticket || !in_guest_.load(); }
 
+// One turn of waiting for another processor, which may wait for this one.
+void Core::let_others_work()
+{
+    do_maintenance();
+    sched_yield();
+}
+
+// A LOCKed access in two host pages: the others wait between two instructions, or outside of the guest.
+void Core::stop_others()
+{
+    for (Core* nobody = nullptr; !coherence_->alone.compare_exchange_strong(nobody, this); nobody = nullptr)
+        stand_still(); // this access has not begun
+    for (Core* other : coherence_->cores) {
+        if (other == this)
+            continue;
+        while (!other->still()) {
+            __atomic_store_n(&other->frame_.request, kRequest, __ATOMIC_SEQ_CST);
+            let_others_work();
+        }
+    }
+}
+
+void Core::resume_others() { coherence_->alone.store(nullptr); }
+
+void Core::stand_still()
+{
+    const auto wanted = [this] {
+        const Core* alone = coherence_->alone.load();
+        return alone != nullptr && alone != this;
+    };
+    while (wanted()) {
+        parked_.store(true);
+        while (wanted())
+            let_others_work();
+        parked_.store(false); // and look again: the next one may have counted on it
+    }
+}
+
 // Called before a TLB gets the right to write to the page, so before the write.
 void Core::page_written(u64 host_page)
 {
@@ -64,29 +102,31 @@ void Core::page_fetched(u64 host_page)
 }
 
 // The order matters: first the page counts as code, so that no new write tag is given out; then the old ones
-// go; only then are the bytes read.
+// go; only then are the bytes read. A write that comes while this processor waits takes the page's mark away
+// again, and finds nothing to drop yet: then all of it is to be done again.
 void Core::protect_code(u64 host_page)
 {
-    if (coherence_->code_pages.has(host_page, id()))
-        return;
-    if (!coherence_->code_pages.add(host_page, id())) {
-        while (!coherence_->code_pages.settled(host_page)) {
-            do_maintenance(); // the one we wait for may wait for us
-            _mm_pause();
+    CodePages& pages = coherence_->code_pages;
+    while (!pages.has(host_page, id())) {
+        if (pages.add(host_page, id())) {
+            revoke_write_everywhere(host_page);
+            pages.settle(host_page);
         }
-        return;
+        while (!pages.settled(host_page))
+            let_others_work(); // the one we wait for may wait for us
     }
+}
+
+void Core::revoke_write_everywhere(u64 host_page)
+{
     mmu_.revoke_write(host_page);
     for (Core* other : coherence_->cores) {
         if (other == this || !other->started_.load())
             continue;
         const u64 ticket = other->post_maintenance(host_page, Maintenance::revoke_write);
-        while (!other->maintained(ticket)) {
-            do_maintenance();
-            _mm_pause();
-        }
+        while (!other->maintained(ticket))
+            let_others_work();
     }
-    coherence_->code_pages.settle(host_page);
 }
 
 } // namespace seamless::cpu

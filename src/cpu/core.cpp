@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <ctime>
+#include <sched.h>
 #include <utility>
 
 #include "cpu/package.h"
@@ -84,6 +85,13 @@ u64 Core::guest_tsc()
     return vmcs_->proc_based & spec::proc::TSC_OFFSETTING ? tsc + vmcs_->tsc_offset : tsc;
 }
 
+void Core::spinning()
+{
+    constexpr unsigned kSpinsPerYield = 64;
+    if (++spins_ % kSpinsPerYield == 0)
+        sched_yield();
+}
+
 void Core::paging_changed(bool flush)
 {
     mmu_.reload();
@@ -133,6 +141,7 @@ void Core::vm_enter(Vmcs& vmcs, GuestContext& context)
     }
     in_guest_.store(true); // before the look at what was posted: from now on others wait for this processor
     do_maintenance();
+    stand_still();
     engine_->enter(context.xsave);
     run();
     engine_->leave();
@@ -180,6 +189,7 @@ bool Core::service_requests()
         return true;
     __atomic_store_n(&frame_.request, u64{0}, __ATOMIC_SEQ_CST);
     do_maintenance();
+    stand_still();
     return take_host_interrupts();
 }
 

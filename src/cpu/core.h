@@ -34,7 +34,8 @@ class Core;
 // wrappers.)
 struct Coherence {
     CodePages code_pages;
-    std::vector<Core*> cores; // by id
+    std::vector<Core*> cores;           // by id
+    std::atomic<Core*> alone = nullptr; // the one for which all others stand still
 };
 
 class Core final : public LogicalProcessor, private MmuPort, private EnginePort {
@@ -72,6 +73,8 @@ class Core final : public LogicalProcessor, private MmuPort, private EnginePort 
     [[nodiscard]] Fault ud() { return exception(spec::Vector::UD); }
     [[nodiscard]] Fault gp(u32 error_code = 0) { return exception(spec::Vector::GP, error_code); }
 
+    // The guest waits for somebody: now and then, somebody else may run.
+    void spinning();
     // The guest's view of the time-stamp counter: offset and scaling applied.
     [[nodiscard]] u64 guest_tsc();
     // Control registers or EFER changed: walks, TLB and blocks follow.
@@ -99,6 +102,12 @@ class Core final : public LogicalProcessor, private MmuPort, private EnginePort 
     void page_written(u64 host_page) override;
     void page_fetched(u64 host_page) override;
     void protect_code(u64 host_page) override;
+    void revoke_write_everywhere(u64 host_page);
+    void stop_others() override;
+    void resume_others() override;
+    void stand_still(); // while another processor wants it
+    [[nodiscard]] bool still() const { return parked_.load() || !in_guest_.load(); }
+    void let_others_work();
     u64 post_maintenance(u64 host_page, Maintenance kind); // the ticket
 
     void do_maintenance();
@@ -147,9 +156,11 @@ class Core final : public LogicalProcessor, private MmuPort, private EnginePort 
     std::atomic<u64> maintenance_done_ = 0;   // tickets served
     std::atomic<bool> started_ = false;       // the engine is there
     std::atomic<bool> in_guest_ = false;
+    std::atomic<bool> parked_ = false;    // in the guest, but between two instructions until told otherwise
     std::atomic<u64> interrupts_[4] = {}; // host vectors that wait to be acknowledged
     u8 exit_vector_ = 0;                  // which of them made the guest exit
     u64 vm_exits_ = 0;
+    unsigned spins_ = 0;
 
     // What the cached translations belong to.
     struct TranslationTag {

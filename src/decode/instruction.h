@@ -22,6 +22,7 @@ enum class Operation : u8 {
     pop,
     leave,
     lea, // control
+    pause,
     jcxz,
     loop,
     enter,

@@ -77,6 +77,14 @@ class Guests(unittest.TestCase):
                 self.assertNotIn("FAIL", result.stdout)
 
 
+    def test_several_processors_on_the_same_memory(self):
+        for kind in ("td", "plain"):
+            for cpus, engine in (("2", "full"), ("4", "full"), ("3", "step")):
+                with self.subTest(kind=kind, cpus=cpus, engine=engine):
+                    result = run("--vm", kind, "--cpus", cpus, "--engine", engine, *image("smp"))
+                    self.assertEqual(result.returncode, 0, result.stdout[-2000:] + result.stderr)
+                    self.assertIn(f"processors {cpus}", result.stdout)
+
     def test_interrupts(self):
         for kind in ("td", "plain"):
             for cpus in ("1", "4"):

@@ -33,6 +33,15 @@ Result<Flow, Fault> tdcall(Core& core, const Instruction&)
     return fail(core.exit(ExitReason::TDCALL));
 }
 
+// A guest that spins waits for another processor, whose thread may need this one's host CPU.
+Result<Flow, Fault> pause(Core& core, const Instruction&)
+{
+    if (core.vmcs().proc_based & spec::proc::PAUSE_EXITING)
+        return fail(core.exit(ExitReason::PAUSE_INSTRUCTION));
+    core.spinning();
+    return Flow::next;
+}
+
 // MONITOR is not offered, so neither is MWAIT; a control that exits on them is honoured first.
 Result<Flow, Fault> monitor(Core& core, const Instruction&)
 {

@@ -20,6 +20,7 @@ using SystemHandler = Result<Flow, Fault> (*)(Core& core, const decode::Instruct
     [[nodiscard]] Result<Flow, Fault> name(Core& core, const decode::Instruction& insn)
 namespace op {
 // flow.cpp
+SYSTEM_OPERATION(pause);
 SYSTEM_OPERATION(jcxz);
 SYSTEM_OPERATION(loop);
 SYSTEM_OPERATION(enter);

@@ -26,12 +26,13 @@ struct AccessInfo {
     bool stack = false;
     bool aligned = false; // #GP unless it is: takes priority over what the access itself raises
     bool x87 = false;     // so does #MF, where an exception is pending
+    bool locked = false;  // one access to every observer, wherever it lies
     u16 index = 0;        // of the instruction in the block
 
     [[nodiscard]] u32 pack() const
     {
         return size | u32{write} << 10 | u32{stack} << 11 | u32{aligned} << 12 | u32{x87} << 13 |
-               u32{index} << 16;
+               u32{locked} << 14 | u32{index} << 16;
     }
     [[nodiscard]] static AccessInfo unpack(u32 p)
     {
@@ -40,6 +41,7 @@ struct AccessInfo {
                 .stack = test(p, 11),
                 .aligned = test(p, 12),
                 .x87 = test(p, 13),
+                .locked = test(p, 14),
                 .index = static_cast<u16>(p >> 16)};
     }
 };

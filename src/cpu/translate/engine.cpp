@@ -8,6 +8,7 @@
 #include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <utility>
 
 #include "cpu/cpuid.h"
 
@@ -271,13 +272,21 @@ Result<SlowResult, Fault> Engine::access(Gva gva, const AccessInfo& info)
         (gva.value() & (info.size - 1u)))
         return fail(raise(Vector::AC, 0));
     mmu_.watch(gva, info.size, access);
-    const Hpa first = TRY(mmu_.translate(gva, access, purpose));
     const u64 here = kPageSize - gva.page_offset();
     if (info.size <= here)
-        return SlowResult{.host = first.value(), .skip = 0};
+        return SlowResult{.host = TRY(mmu_.translate(gva, access, purpose)).value(), .skip = 0};
+    if (info.locked) { // before the lookups: while this waits, others may take back what they found
+        port_.stop_others();
+        others_stopped_ = true;
+    }
+    const Hpa first = TRY(mmu_.translate(gva, access, purpose));
     const Hpa second = TRY(mmu_.translate(gva + here, access, purpose));
+    if (second.value() == first.value() + here) { // neighbours in the host too
+        resume_others();
+        return SlowResult{.host = first.value(), .skip = 0};
+    }
     Bounce& b = frame_.bounce;
-    b.at = b.bytes + (gva.value() & 63);
+    b.at = b.bytes + (info.locked ? 0 : gva.value() & 63); // no host need split what is LOCKed
     b.first = mem::host_ptr<u8>(first);
     b.second = mem::host_ptr<u8>(second);
     b.first_size = static_cast<u32>(here);
@@ -286,6 +295,12 @@ Result<SlowResult, Fault> Engine::access(Gva gva, const AccessInfo& info)
     mem::copy_from({b.at, b.first_size}, first);
     mem::copy_from({b.at + b.first_size, b.size - b.first_size}, second);
     return SlowResult{.host = reinterpret_cast<u64>(b.at), .skip = kBounceSkip};
+}
+
+void Engine::resume_others()
+{
+    if (std::exchange(others_stopped_, false))
+        port_.resume_others();
 }
 
 SlowResult Engine::slow_access(Frame* frame, u64 gva, u32 packed, u64 return_address)
@@ -299,17 +314,18 @@ SlowResult Engine::slow_access(Frame* frame, u64 gva, u32 packed, u64 return_add
     engine.in_access_ = 0;
     if (result) [[likely]]
         return result.value();
+    engine.resume_others();
     engine.pending_fault_ = result.error();
     engine.fault_in_block(return_address, info.index);
     return {.host = 0, .skip = 0};
 }
 
-// DEVIATION: a LOCKed access that crosses pages is not atomic towards other processors.
 SlowResult Engine::commit_bounce(Frame* frame, u64, u32, u64)
 {
     const Bounce& b = frame->bounce;
     std::memcpy(b.first, b.at, b.first_size);
     std::memcpy(b.second, b.at + b.first_size, b.size - b.first_size);
+    running_->resume_others();
     return {.host = 1, .skip = 0};
 }
 

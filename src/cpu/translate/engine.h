@@ -20,6 +20,9 @@ class EnginePort {
     // This processor is about to translate code of `host_page`: when this returns, no TLB of the package may
     // write there unnoticed.
     virtual void protect_code(u64 host_page) = 0;
+    // Between these two no other processor executes guest code.
+    virtual void stop_others() = 0;
+    virtual void resume_others() = 0;
 
   protected:
     ~EnginePort() = default;
@@ -85,6 +88,7 @@ class Engine {
     static SlowResult commit_bounce(Frame* frame, u64 gva, u32 packed, u64 return_address);
     [[nodiscard]] Result<SlowResult, Fault> access(Gva gva, const AccessInfo& info);
     [[nodiscard]] Result<const decode::Instruction*, Fault> left(ExitCode code);
+    void resume_others(); // where a LOCKed access stopped them
     void fault_in_block(u64 host_address, u16 index);
 
     // A host signal in translated code. True if it was the guest's fault: the context then leads out of the
@@ -114,6 +118,7 @@ class Engine {
     u32 left_link_ = 0;
     u64 in_access_ = 0;    // inside a slow access: where in translated code it was called from
     u16 access_index_ = 0; // and by which instruction of the block
+    bool others_stopped_ = false;
     u64 translations_ = 0;
     u64 instructions_ = 0;
 

@@ -234,6 +234,11 @@ bool needs_alignment(const Instruction& insn)
     }
 }
 
+bool locked(const Instruction& insn)
+{
+    return insn.has(ZYDIS_ATTRIB_HAS_LOCK) || (insn.z.mnemonic == ZYDIS_MNEMONIC_XCHG && insn.memory());
+}
+
 // Instructions that report a pending x87 exception before they do anything else.
 bool waits_for_x87(const Instruction& insn)
 {
@@ -288,6 +293,7 @@ void Emitter::native(const Instruction& insn, u16 index, bool flags_live)
             .stack = memory->mem.segment == ZYDIS_REGISTER_SS,
             .aligned = needs_alignment(insn),
             .x87 = waits_for_x87(insn),
+            .locked = locked(insn),
             .index = index},
            flags_live, op);
 }
@@ -334,9 +340,12 @@ void Emitter::native_bits(const Instruction& insn, u16 index, bool flags_live)
         a_.popfq();
         emit_planned(a_, block_, insn, plan, bytes, index);
     };
-    lookup(
-        {.size = static_cast<u16>(width / 8), .write = insn.memory_written(), .stack = false, .index = index},
-        flags_live, op);
+    lookup({.size = static_cast<u16>(width / 8),
+            .write = insn.memory_written(),
+            .stack = false,
+            .locked = locked(insn),
+            .index = index},
+           flags_live, op);
 }
 
 } // namespace seamless::cpu
