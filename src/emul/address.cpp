@@ -9,8 +9,6 @@ using namespace spec;
 
 namespace {
 
-bool is_canonical(u64 address, unsigned width) { return sign_extend(address, width) == address; }
-
 // Data segments: bit 1 writable, bit 2 expand-down. Code segments (bit 3): bit 1 readable.
 bool type_allows(u32 ar, bool write, bool fetch)
 {
@@ -43,7 +41,28 @@ u64 Emulator::offset_of(const ZydisDecodedOperand& operand) const
         offset += regs_.read(m.base);
     if (m.index != ZYDIS_REGISTER_NONE)
         offset += regs_.read(m.index) * m.scale;
+    if ((row_->form & kBitOffset) && insn_.operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER) {
+        // The bit's number is signed and counts from the operand's start, which moves by whole operands.
+        const u64 number = sign_extend(regs_.read(insn_.operands[1].reg.value), operand.size);
+        offset += sign_extend((number & ~u64{operand.size - 1u}) >> 3, 61);
+    }
     return truncate(offset, insn_.z.address_width / 8u);
+}
+
+bool Emulator::canonical(u64 address)
+{
+    return sign_extend(address, cpu_.cr4() & cr4::LA57 ? 57 : 48) == address;
+}
+
+// SDM: "Data Access and Alignment" of SSE. An operand of 16 bytes is aligned, but for the moves whose purpose
+// is that it need not be.
+Result<u64, X86Emul> Emulator::linear_of(const ZydisDecodedOperand& operand, unsigned bytes, bool write)
+{
+    const u64 linear =
+        TRY(linearize(segment_of(operand.mem.segment), offset_of(operand), bytes, write, false));
+    if ((row_->form & kSse) && !(row_->form & kUnaligned) && linear % 16 != 0)
+        return raise(Vector::GP);
+    return linear;
 }
 
 Result<u64, X86Emul> Emulator::linearize(Seg seg, u64 offset, unsigned bytes, bool write, bool fetch)
@@ -52,13 +71,11 @@ Result<u64, X86Emul> Emulator::linearize(Seg seg, u64 offset, unsigned bytes, bo
     const Vector vector = seg == Seg::ss ? Vector::SS : Vector::GP;
     if (mode_ == decode::CodeSize::bits64) {
         const u64 linear = seg == Seg::fs || seg == Seg::gs ? offset + s.base : offset;
-        const unsigned width = cpu_.cr4() & cr4::LA57 ? 57 : 48;
-        if (!is_canonical(linear, width) || !is_canonical(linear + bytes - 1, width))
+        if (!canonical(linear) || !canonical(linear + bytes - 1))
             return raise(vector);
         return linear;
     }
-    const bool protected_mode = (cpu_.cr0() & cr0::PE) && !(cpu_.rflags() & rflags::VM);
-    if (protected_mode && ((s.ar & segment_ar::UNUSABLE) || !type_allows(s.ar, write, fetch)))
+    if (!real_or_virtual_8086() && ((s.ar & segment_ar::UNUSABLE) || !type_allows(s.ar, write, fetch)))
         return raise(vector);
     if (!within_limit(s, offset, bytes))
         return raise(vector);

@@ -23,10 +23,12 @@ struct Intercept {
 };
 
 // An access to memory. `sole`: the instruction's only memory operand and not repeated, so that the address
-// the processor reported for the exit is this one's.
+// the processor reported for the exit is this one's. `modify`: a read of what is written next, so that its
+// page fault is a write's.
 struct LinearAccess {
     u64 linear;
     bool sole;
+    bool modify = false;
 };
 
 // Accesses answer X86EMUL_PROPAGATE_FAULT when an exception is queued, and X86EMUL_IO_NEEDED when user space
@@ -48,8 +50,14 @@ class EmulatedCpu {
     [[nodiscard]] virtual X86Emul fetch(u64 linear, std::span<u8> bytes) = 0;
     [[nodiscard]] virtual X86Emul read_emulated(LinearAccess access, std::span<u8> bytes) = 0;
     [[nodiscard]] virtual X86Emul write_emulated(LinearAccess access, std::span<const u8> bytes) = 0;
-    [[nodiscard]] virtual X86Emul pio_in(u16 port, std::span<u8> bytes) = 0;
+    // As many elements of `size` bytes as fill `bytes`.
+    [[nodiscard]] virtual X86Emul pio_in(u16 port, unsigned size, std::span<u8> bytes) = 0;
     [[nodiscard]] virtual X86Emul pio_out(u16 port, std::span<const u8> bytes) = 0;
+
+    virtual void set_cr0(u64 value) = 0;
+    // The x87 and SSE state as FXSAVE lays it out in 64-bit mode.
+    virtual void read_fpu(unsigned offset, std::span<u8> bytes) = 0;
+    virtual void write_fpu(unsigned offset, std::span<const u8> bytes) = 0;
 
     virtual void queue_exception(spec::Vector vector, u32 error_code) = 0;
     [[nodiscard]] virtual bool in_guest_mode() = 0;

@@ -54,6 +54,19 @@ Result<void, X86Emul> Emulator::fetch_more()
     return {};
 }
 
+// LOCK where it is not allowed is #UD, of an instruction that could be emulated without it.
+bool Emulator::is_lockable_without_lock()
+{
+    constexpr u8 kLock = 0xf0;
+    std::array<u8, ZYDIS_MAX_INSTRUCTION_LENGTH> rest{};
+    const auto lock = std::find(bytes_.begin(), bytes_.begin() + fetched_, kLock);
+    const auto end = std::copy(lock == bytes_.begin() + fetched_ ? lock : lock + 1, bytes_.begin() + fetched_,
+                               std::copy(bytes_.begin(), lock, rest.begin()));
+    const std::size_t length = static_cast<std::size_t>(end - rest.begin());
+    return length < fetched_ &&
+           decode::decode({rest.data(), length}, mode_, insn_) == decode::DecodeStatus::ok && find_row(insn_);
+}
+
 Result<void, X86Emul> Emulator::fetch_and_decode(std::span<const u8> known)
 {
     fetched_ = std::min(known.size(), bytes_.size());
@@ -66,9 +79,11 @@ Result<void, X86Emul> Emulator::fetch_and_decode(std::span<const u8> known)
             TRY(fetch_more());
             continue;
         }
-        if (status != decode::DecodeStatus::ok)
-            return fail(X86EMUL_UNHANDLEABLE);
-        break;
+        if (status == decode::DecodeStatus::ok)
+            break;
+        if (is_lockable_without_lock())
+            return raise(Vector::UD);
+        return fail(X86EMUL_UNHANDLEABLE);
     }
     fetched_ = insn_.length();
     row_ = find_row(insn_);
@@ -85,6 +100,7 @@ Emulation Emulator::decode(std::span<const u8> known)
     row_ = nullptr;
     exception_ = retired_ = false;
     reads_ = {};
+    port_.at = port_.end = 0;
     const auto done = fetch_and_decode(known);
     exception_ = !done && done.error() == X86EMUL_PROPAGATE_FAULT;
     return done ? Emulation::OK : Emulation::FAILED;
@@ -109,57 +125,68 @@ void Emulator::finish(u64 rip, u64 rflags_value)
     retired_ = true;
 }
 
-// SI, DI: one element on, in the direction of DF.
-void Emulator::advance_string()
+bool Emulator::real_or_virtual_8086() const
 {
-    const unsigned width = insn_.z.address_width / 8u;
-    for (const ZydisDecodedOperand& operand : insn_.all_operands()) {
-        if (operand.type != ZYDIS_OPERAND_TYPE_MEMORY)
-            continue;
-        const u64 element = operand.size / 8u;
-        const u64 step = cpu_.rflags() & rflags::DF ? u64{0} - element : element;
-        const ZydisRegister base = operand.mem.base;
-        const bool source =
-            base == ZYDIS_REGISTER_SI || base == ZYDIS_REGISTER_ESI || base == ZYDIS_REGISTER_RSI;
-        const Gpr index = source ? Gpr::rsi : Gpr::rdi;
-        regs_.write(index, width, regs_.read(index, width) + step);
-    }
+    return !(cpu_.cr0() & cr0::PE) || (cpu_.rflags() & rflags::VM);
 }
 
-// Counts one element of a repeated instruction; true if it was the last.
-bool Emulator::repeat_ends(u64 flags)
+unsigned Emulator::cpl() const
 {
-    const unsigned width = insn_.z.address_width / 8u;
-    const u64 left = regs_.read(Gpr::rcx, width) - 1;
-    regs_.write(Gpr::rcx, width, left);
-    const bool zero = flags & rflags::ZF;
-    const bool by_flag = (row_->form & kUntilZf) && (repeat_prefix_ == kRepne ? zero : !zero);
-    return truncate(left, width) == 0 || by_flag;
+    if (real_or_virtual_8086())
+        return cpu_.rflags() & rflags::VM ? 3 : 0;
+    return segment_ar::dpl(cpu_.segment(Seg::ss).ar);
+}
+
+// The exceptions that do not depend on operands, in KVM's order.
+Result<void, X86Emul> Emulator::check_exceptions()
+{
+    const u32 form = row_->form;
+    if (form & (kSse | kMmx))
+        TRY(check_vector_use());
+    TRY(at_intercept_point(InterceptStage::PRE_EXCEPT));
+    if ((form & kProtected) && real_or_virtual_8086())
+        return raise(Vector::UD);
+    if ((form & kPrivileged) && cpl() != 0)
+        return raise(Vector::GP);
+    if ((form & kUmip) && (cpu_.cr4() & cr4::UMIP) && cpl() != 0)
+        return raise(Vector::GP);
+    if ((form & kFpu) && (cpu_.cr0() & (cr0::TS | cr0::EM)))
+        return raise(Vector::NM);
+    return at_intercept_point(InterceptStage::POST_EXCEPT);
+}
+
+Result<void, X86Emul> Emulator::compute(Operation& op)
+{
+    if (row_->step)
+        TRY(row_->step(*this, op));
+    else
+        row_->execute(op);
+    if (op.divide_error)
+        return raise(Vector::DE);
+    return {};
 }
 
 Result<void, X86Emul> Emulator::run()
 {
-    const u64 next = rip_ + insn_.length();
-    u64 flags = cpu_.rflags();
-    TRY(at_intercept_point(InterceptStage::PRE_EXCEPT));
-    // Nothing here is privileged, and Zydis refused a LOCK that is not allowed: no exception lies between.
-    TRY(at_intercept_point(InterceptStage::POST_EXCEPT));
+    const u64 flags = cpu_.rflags();
+    next_rip_ = rip_ + insn_.length();
+    TRY(check_exceptions());
     if (repeated() && regs_.read(Gpr::rcx, insn_.z.address_width / 8u) == 0) {
-        finish(next, flags & ~rflags::RF);
+        finish(next_rip_, flags & ~rflags::RF);
         return {};
     }
     Operation op{.rflags = flags};
+    elements_ = 1;
     TRY(read_operands(op));
     TRY(at_intercept_point(InterceptStage::POST_MEMACCESS));
-    row_->execute(op);
+    TRY(compute(op));
     TRY(write_operands(op));
-    flags = op.rflags;
     if (row_->form & kString)
         advance_string();
-    const bool more = repeated() && !repeat_ends(flags);
-    finish(more ? rip_ : next, more ? flags | rflags::RF : flags & ~rflags::RF);
-    // Every so often the guest is entered in the middle, so that interrupts are not kept waiting.
-    again_ = more && (regs_.read(Gpr::rcx, 8) & 0x3ff) != 0;
+    // As in KVM, a repetition that has counted down to zero retires when it is executed once more.
+    const bool more = repeated() && !count_down(op.rflags);
+    finish(more ? rip_ : next_rip_, more ? op.rflags | rflags::RF : op.rflags & ~rflags::RF);
+    again_ = more && go_on_at_once();
     return {};
 }
 
@@ -169,7 +196,7 @@ Emulation Emulator::execute()
     if (!row_) // a completion without anything decoded
         return Emulation::FAILED;
     regs_.load(cpu_);
-    reads_.at = 0;
+    reads_.at = 0; // what was read before is read from memory of the passes
     const auto done = run();
     if (done) {
         reads_ = {};

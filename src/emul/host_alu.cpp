@@ -22,7 +22,7 @@ u64 merge(u64 rflags, u16 packed)
 }
 
 // The operand sizes of one operation. `run` executes it on a value of type T.
-template <typename Run>
+template <bool Bytes, typename Run>
 void by_size(Operation& op, Run run)
 {
     u16 flags = pack(op.rflags);
@@ -32,7 +32,8 @@ void by_size(Operation& op, Run run)
     };
     switch (op.size) {
     case 1:
-        apply(static_cast<u8>(op.dst));
+        if constexpr (Bytes)
+            apply(static_cast<u8>(op.dst));
         break;
     case 2:
         apply(static_cast<u16>(op.dst));
@@ -53,14 +54,38 @@ void by_size(Operation& op, Run run)
 #define HOST_ALU(name, text)                                                                                 \
     void host_##name(Operation& op)                                                                          \
     {                                                                                                        \
-        by_size(op, []<typename T>(T& dst, T src, u16& flags) {                                              \
+        by_size<true>(op, []<typename T>(T& dst, T src, u16& flags) {                                        \
             asm("addb $0x7f, %%al\n\tsahf\n\t" text "\n\tseto %%al\n\tlahf"                                  \
-                : [dst] "+r"(dst), "+a"(flags)                                                               \
+                : [dst] "+r"(dst), "+&a"(flags)                                                              \
                 : [src] "c"(src)                                                                             \
+                : "cc");                                                                                     \
+        });                                                                                                  \
+    }
+#define HOST_ALU_NO_BYTE(name, text)                                                                         \
+    void host_##name(Operation& op)                                                                          \
+    {                                                                                                        \
+        by_size<false>(op, [&]<typename T>(T& dst, T src, u16& flags) {                                      \
+            asm("addb $0x7f, %%al\n\tsahf\n\t" text "\n\tseto %%al\n\tlahf"                                  \
+                : [dst] "+r"(dst), "+&a"(flags)                                                              \
+                : [src] "r"(src), "c"(op.count)                                                              \
+                : "cc");                                                                                     \
+        });                                                                                                  \
+    }
+// The flags are loaded before RAX, and saved after it.
+#define HOST_ALU_WIDE(name, text)                                                                            \
+    void host_##name(Operation& op)                                                                          \
+    {                                                                                                        \
+        by_size<true>(op, [&]<typename T>(T& dst, T, u16& flags) {                                           \
+            asm("addb $0x7f, %%al\n\tsahf\n\tmovq %[low], %%rax\n\t" text                                    \
+                "\n\tmovq %%rax, %[low]\n\tseto %%al\n\tlahf"                                                \
+                : [low] "+r"(op.accumulator), "+d"(op.high), "+&a"(flags)                                    \
+                : [src] "r"(dst)                                                                             \
                 : "cc");                                                                                     \
         });                                                                                                  \
     }
 #include "emul/host_alu.inc"
 #undef HOST_ALU
+#undef HOST_ALU_NO_BYTE
+#undef HOST_ALU_WIDE
 
 } // namespace seamless::emul

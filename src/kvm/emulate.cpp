@@ -24,8 +24,11 @@ class ProtectedCpu final : public emul::EmulatedCpu {
     X86Emul fetch(u64, std::span<u8>) override { return X86EMUL_UNHANDLEABLE; }
     X86Emul read_emulated(emul::LinearAccess, std::span<u8>) override { return X86EMUL_UNHANDLEABLE; }
     X86Emul write_emulated(emul::LinearAccess, std::span<const u8>) override { return X86EMUL_UNHANDLEABLE; }
-    X86Emul pio_in(u16, std::span<u8>) override { return X86EMUL_UNHANDLEABLE; }
+    X86Emul pio_in(u16, unsigned, std::span<u8>) override { return X86EMUL_UNHANDLEABLE; }
     X86Emul pio_out(u16, std::span<const u8>) override { return X86EMUL_UNHANDLEABLE; }
+    void set_cr0(u64) override {}
+    void read_fpu(unsigned, std::span<u8>) override {}
+    void write_fpu(unsigned, std::span<const u8>) override {}
     void queue_exception(spec::Vector, u32) override {}
     bool in_guest_mode() override { return false; }
     X86Emul check_intercept(const emul::Intercept&) override { return X86EMUL_CONTINUE; }

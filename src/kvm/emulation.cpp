@@ -39,6 +39,8 @@ u64 VcpuEmulation::cr4() { return vmx_cr4(*vcpu_.vmx); }
 u64 VcpuEmulation::efer() { return vmcs_of(vcpu_).efer; }
 Segment VcpuEmulation::segment(Seg seg) { return vmcs_of(vcpu_).seg[static_cast<unsigned>(seg)]; }
 
+void VcpuEmulation::set_cr0(u64 value) { vmx_set_cr0(*vcpu_.vmx, value); }
+
 void VcpuEmulation::queue_exception(Vector vector, u32 error_code) { exception_ = {vector, error_code}; }
 bool VcpuEmulation::in_guest_mode() { return vcpu_.guest_mode; }
 X86Emul VcpuEmulation::check_intercept(const emul::Intercept& intercept)

@@ -52,24 +52,29 @@ class VcpuEmulation final : public emul::EmulatedCpu {
     [[nodiscard]] X86Emul fetch(u64 linear, std::span<u8> bytes) override;
     [[nodiscard]] X86Emul read_emulated(emul::LinearAccess access, std::span<u8> bytes) override;
     [[nodiscard]] X86Emul write_emulated(emul::LinearAccess access, std::span<const u8> bytes) override;
-    [[nodiscard]] X86Emul pio_in(u16 port, std::span<u8> bytes) override;
+    [[nodiscard]] X86Emul pio_in(u16 port, unsigned size, std::span<u8> bytes) override;
     [[nodiscard]] X86Emul pio_out(u16 port, std::span<const u8> bytes) override;
+    void set_cr0(u64 value) override;
+    void read_fpu(unsigned offset, std::span<u8> bytes) override;
+    void write_fpu(unsigned offset, std::span<const u8> bytes) override;
     void queue_exception(spec::Vector vector, u32 error_code) override;
     [[nodiscard]] bool in_guest_mode() override;
     [[nodiscard]] X86Emul check_intercept(const emul::Intercept& intercept) override;
 
     // Memory and MMIO (mmio_access.cpp).
-    [[nodiscard]] Result<Gpa, X86Emul> translate(u64 linear, paging::Access access);
+    [[nodiscard]] Result<Gpa, X86Emul> translate(u64 linear, paging::Access access, bool modify = false);
     [[nodiscard]] paging::GuestWalk walk(u64 linear, paging::Access access);
     [[nodiscard]] X86Emul read_write(emul::LinearAccess access, std::size_t bytes, bool write);
-    [[nodiscard]] X86Emul read_write_page(u64 linear, bool sole, std::size_t at, unsigned bytes, bool write);
+    [[nodiscard]] X86Emul read_write_page(const emul::LinearAccess& access, std::size_t at, unsigned bytes,
+                                          bool write);
     [[nodiscard]] bool is_mmio(u64 gpa) const;
     [[nodiscard]] unsigned offer_to_bus(u64 gpa, std::size_t at, unsigned bytes, bool write);
     [[nodiscard]] X86Emul leave_for_mmio(bool write);
     void exit_for_fragment();
     [[nodiscard]] static Handled complete_emulated_mmio(Vcpu& vcpu);
     [[nodiscard]] Handled complete_mmio();
-    void exit_for_pio(bool in, u16 port, unsigned bytes);
+    [[nodiscard]] bool read_port_bus(u16 port, unsigned size, std::span<u8> bytes);
+    void exit_for_pio(bool in, u16 port, unsigned size, std::size_t count);
 
     Vcpu& vcpu_;
     emul::Emulator emulator_{*this};
@@ -77,7 +82,7 @@ class VcpuEmulation final : public emul::EmulatedCpu {
     u64 fault_linear_ = 0; // of a page fault
     std::optional<u64> gpa_available_;
 
-    std::array<u8, 32> value_{}; // of the access under way
+    std::array<u8, 1024> value_{}; // of the access under way; the most that REP INS writes at once
     std::array<Fragment, 2> fragments_{};
     unsigned fragment_count_ = 0, fragment_ = 0, fragment_done_ = 0;
     bool mmio_needed_ = false, mmio_is_write_ = false, mmio_read_completed_ = false;

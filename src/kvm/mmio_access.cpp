@@ -85,7 +85,7 @@ GuestWalk VcpuEmulation::walk(u64 linear, Access access)
 
 // The guest's tables may be in memory that EPT does not map yet: then it is mapped, as for the guest's own
 // walk. Each attempt maps a page, and a walk touches few.
-Result<Gpa, X86Emul> VcpuEmulation::translate(u64 linear, Access access)
+Result<Gpa, X86Emul> VcpuEmulation::translate(u64 linear, Access access, bool modify)
 {
     constexpr int kAttempts = 64;
     for (int i = 0; i < kAttempts; ++i) {
@@ -94,7 +94,7 @@ Result<Gpa, X86Emul> VcpuEmulation::translate(u64 linear, Access access)
             return w.gpa;
         if (w.outcome == GuestWalk::Outcome::page_fault) {
             fault_linear_ = linear;
-            queue_exception(Vector::PF, w.error_code);
+            queue_exception(Vector::PF, w.error_code | (modify ? pferr::W : 0));
             return fail(X86EMUL_PROPAGATE_FAULT);
         }
         const u64 code = w.ept_access == Access::write ? PFERR_WRITE_MASK : PFERR_USER_MASK;
@@ -140,11 +140,12 @@ unsigned VcpuEmulation::offer_to_bus(u64 gpa, std::size_t at, unsigned bytes, bo
     return served;
 }
 
-X86Emul VcpuEmulation::read_write_page(u64 linear, bool sole, std::size_t at, unsigned bytes, bool write)
+X86Emul VcpuEmulation::read_write_page(const emul::LinearAccess& access, std::size_t at, unsigned bytes,
+                                       bool write)
 {
     u64 gpa = gpa_available_.value_or(0);
-    if (!gpa_available_ || !sole || gpa % kPageSize != linear % kPageSize) {
-        const auto translated = translate(linear, write ? Access::write : Access::read);
+    if (!gpa_available_ || !access.sole || gpa % kPageSize != access.linear % kPageSize) {
+        const auto translated = translate(access.linear, write ? Access::write : Access::read, access.modify);
         if (!translated)
             return translated.error();
         gpa = translated.value().value();
@@ -191,12 +192,12 @@ X86Emul VcpuEmulation::read_write(emul::LinearAccess access, std::size_t bytes, 
     fragment_count_ = 0;
     const std::size_t in_page = kPageSize - access.linear % kPageSize;
     const std::size_t first = std::min(bytes, in_page);
-    X86Emul r = read_write_page(access.linear, access.sole, 0, static_cast<unsigned>(first), write);
+    X86Emul r = read_write_page(access, 0, static_cast<unsigned>(first), write);
     if (r == X86EMUL_CONTINUE && first < bytes) {
-        u64 second = access.linear + first;
+        access.linear += first;
         if (!((efer() & efer::LMA) && (segment(Seg::cs).ar & segment_ar::L)))
-            second = static_cast<u32>(second);
-        r = read_write_page(second, access.sole, first, static_cast<unsigned>(bytes - first), write);
+            access.linear = static_cast<u32>(access.linear);
+        r = read_write_page(access, first, static_cast<unsigned>(bytes - first), write);
     }
     if (r != X86EMUL_CONTINUE || fragment_count_ == 0)
         return r;
@@ -228,32 +229,44 @@ X86Emul VcpuEmulation::write_emulated(emul::LinearAccess access, std::span<const
     return read_write(access, bytes.size(), true);
 }
 
-void VcpuEmulation::exit_for_pio(bool in, u16 port, unsigned bytes)
+void VcpuEmulation::exit_for_pio(bool in, u16 port, unsigned size, std::size_t count)
 {
     kvm_run& run = vcpu_.run();
     run.exit_reason = KVM_EXIT_IO;
     run.io.direction = in ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
-    run.io.size = static_cast<u8>(bytes);
+    run.io.size = static_cast<u8>(size);
     run.io.port = port;
-    run.io.count = 1;
+    run.io.count = static_cast<u32>(count);
     run.io.data_offset = kPageSize * KVM_PIO_PAGE_OFFSET;
     pio_needed_ = true;
     pio_is_in_ = in;
 }
 
-X86Emul VcpuEmulation::pio_in(u16 port, std::span<u8> bytes)
+// False: no device has this port. A device that goes away half way leaves zeros, as in KVM.
+bool VcpuEmulation::read_port_bus(u16 port, unsigned size, std::span<u8> bytes)
 {
-    const auto size = static_cast<unsigned>(bytes.size());
+    IoBus& bus = vcpu_.vm().bus(BusId::KVM_PIO_BUS);
+    std::fill(bytes.begin(), bytes.end(), u8{0});
+    for (std::size_t at = 0; at < bytes.size(); at += size)
+        if (!bus.read(port, size, bytes.data() + at))
+            return at != 0;
+    return true;
+}
+
+X86Emul VcpuEmulation::pio_in(u16 port, unsigned size, std::span<u8> bytes)
+{
     if (pio_completed_)
-        std::copy_n(vcpu_.pio_data(), size, bytes.begin());
-    else if (!vcpu_.vm().bus(BusId::KVM_PIO_BUS).read(port, size, bytes.data())) {
-        std::memset(vcpu_.pio_data(), 0, size);
-        exit_for_pio(true, port, size);
+        std::copy_n(vcpu_.pio_data(), bytes.size(), bytes.begin());
+    else if (!read_port_bus(port, size, bytes)) {
+        std::memset(vcpu_.pio_data(), 0, bytes.size());
+        exit_for_pio(true, port, size, bytes.size() / size);
         pio_completed_ = true; // once the VMM comes back
         return X86EMUL_IO_NEEDED;
     }
     pio_completed_ = false;
-    TRACE(vcpu_.trace(), trace::Event::kvm_pio, "read", size, port, traced_value(bytes.data(), size));
+    for (std::size_t at = 0; at < bytes.size(); at += size)
+        TRACE(vcpu_.trace(), trace::Event::kvm_pio, "read", size, port,
+              traced_value(bytes.data() + at, size));
     return X86EMUL_CONTINUE;
 }
 
@@ -264,7 +277,7 @@ X86Emul VcpuEmulation::pio_out(u16 port, std::span<const u8> bytes)
     if (vcpu_.vm().bus(BusId::KVM_PIO_BUS).write(port, size, bytes.data()))
         return X86EMUL_CONTINUE;
     std::copy(bytes.begin(), bytes.end(), vcpu_.pio_data());
-    exit_for_pio(false, port, size);
+    exit_for_pio(false, port, size, 1);
     return X86EMUL_CONTINUE;
 }
 

@@ -169,22 +169,53 @@ TEST(EmulMoves, NonCanonicalAddressesFault)
 TEST(EmulMoves, WhatNoRowNamesCannotBeEmulated)
 {
     const std::initializer_list<u8> refused[] = {
-        {0x0f, 0x20, 0xc0},       // mov rax, cr0
-        {0x8e, 0x07},             // mov es, [rdi]
-        {0xc5, 0xfa, 0x6f, 0x07}, // vmovdqu xmm0, [rdi]
-        {0xf2, 0x0f, 0x10, 0x07}, // movsd xmm0, [rdi]: SSE, not the string instruction
-        {0x0f, 0x6f, 0x07},       // movq mm0, [rdi]
-        {0x0f, 0x0b},             // ud2
-        {0xf0, 0x89, 0x07},       // lock mov
+        {0x0f, 0x20, 0xc0},             // mov rax, cr0
+        {0x8e, 0x07},                   // mov es, [rdi]
+        {0xc5, 0xfa, 0x6f, 0x07},       // vmovdqu xmm0, [rdi]
+        {0xf2, 0x0f, 0x10, 0x07},       // movsd xmm0, [rdi]: SSE, not the string instruction
+        {0xf3, 0x0f, 0x7e, 0x07},       // movq xmm0, [rdi]
+        {0x48, 0x0f, 0x6e, 0x07},       // movq mm0, qword [rdi]: another opcode than KVM's
+        {0x0f, 0x58, 0x07},             // addps
+        {0x0f, 0xb8, 0x07},             // not popcnt without its prefix
+        {0xf3, 0x0f, 0xb8, 0x07},       // popcnt
+        {0xf2, 0x0f, 0x38, 0xf1, 0x07}, // crc32
+        {0x48, 0x0f, 0xc7, 0x0f},       // cmpxchg16b
+        {0xff, 0x1f},                   // call far [rdi]
+        {0xc8, 0x10, 0, 1},             // enter with a nested frame
+        {0x0f, 0x0b},                   // ud2
     };
     for (const auto& code : refused) {
         FakeCpu cpu;
         EXPECT_EQ(cpu.run(code), Emulation::FAILED);
         EXPECT_FALSE(cpu.emulator.exception_queued());
         EXPECT_GE(cpu.emulator.insn().size(), code.size());
+        EXPECT_TRUE(cpu.log.empty());
     }
     FakeCpu cpu;
     EXPECT_EQ(cpu.emulator.execute(), Emulation::FAILED); // nothing was decoded
+}
+
+TEST(EmulMoves, LockWhereItIsNotAllowedIsUndefined)
+{
+    const std::initializer_list<u8> undefined[] = {
+        {0xf0, 0x89, 0x07},       // mov [rdi], eax
+        {0xf0, 0x03, 0x07},       // add eax, [rdi]
+        {0xf0, 0x39, 0x07},       // cmp
+        {0xf0, 0x0f, 0xa3, 0x07}, // bt
+        {0x66, 0xf0, 0xd1, 0x27}, // shl
+        {0xf0, 0x0f, 0xa4, 7, 1}, // shld
+    };
+    for (const auto& code : undefined) {
+        FakeCpu cpu;
+        cpu[Gpr::rdi] = kDevice;
+        EXPECT_EQ(cpu.run(code), Emulation::FAILED);
+        EXPECT_TRUE(cpu.emulator.exception_queued());
+        EXPECT_EQ(cpu.exception, 6);
+        EXPECT_TRUE(cpu.log.empty());
+    }
+    FakeCpu cpu; // with LOCK or without, ADDPS is not emulated
+    EXPECT_EQ(cpu.run({0xf0, 0x0f, 0x58, 0x07}), Emulation::FAILED);
+    EXPECT_FALSE(cpu.emulator.exception_queued());
 }
 
 TEST(EmulMoves, TheNextPageIsFetchedOnlyIfTheInstructionGoesOnThere)

@@ -152,7 +152,8 @@ TEST(EmulOperations, RepeatedMovesGoElementByElement)
     EXPECT_EQ(cpu[Gpr::rsi], FakeCpu::kData + 8);
     EXPECT_EQ(cpu[Gpr::rdi], kDevice + 8);
     EXPECT_EQ(cpu.passes, 4);
-    EXPECT_EQ(cpu.rip_value, FakeCpu::kCode + 3);
+    EXPECT_EQ(cpu.rip_value, FakeCpu::kCode); // retires when it is executed with a count of zero
+    EXPECT_NE(cpu.flags & rflags::RF, 0u);
     cpu.flags |= rflags::DF;
     cpu[Gpr::rdi] = kDevice + 12;
     cpu[Gpr::rax] = 0xabababab;
@@ -210,13 +211,58 @@ TEST(EmulOperations, StringPortIoMovesBetweenPortsAndMemory)
     cpu[Gpr::rcx] = 2;
     ASSERT_EQ(cpu.run({0xf3, 0x66, 0x6d}), Emulation::OK); // rep insw
     EXPECT_EQ(cpu.get<u32>(FakeCpu::kData), 0x5a5a5a5au);
-    EXPECT_EQ(cpu.log, (Log{"in 96", "in 96"}));
+    EXPECT_EQ(cpu.log, (Log{"in 96 x2"}));
+    EXPECT_EQ(cpu[Gpr::rcx], 0u);
+    EXPECT_EQ(cpu[Gpr::rdi], FakeCpu::kData + 4);
     cpu.log.clear();
     cpu[Gpr::rsi] = FakeCpu::kData;
     cpu[Gpr::rcx] = 2;
     ASSERT_EQ(cpu.run({0xf3, 0x6e}), Emulation::OK); // rep outsb
     EXPECT_EQ(cpu.log, (Log{"out 96 90", "out 96 90"}));
     EXPECT_EQ(cpu[Gpr::rsi], FakeCpu::kData + 2);
+}
+
+TEST(EmulOperations, RepeatedInputIsReadAheadAsFarAsThePageAndTheBufferGo)
+{
+    struct {
+        std::initializer_list<u8> code;
+        u64 rdi, rcx, elements, bytes;
+        bool down;
+    } const cases[] = {
+        {{0xf3, 0x6c}, FakeCpu::kData, 5000, 1024, 1, false},           // rep insb: the buffer
+        {{0xf3, 0x6d}, FakeCpu::kData, 5000, 256, 4, false},            // rep insd
+        {{0xf3, 0x66, 0x6d}, FakeCpu::kData + 0xff8, 50, 8, 2, false},  // bytes up to the page's end
+        {{0xf3, 0x6c}, FakeCpu::kData + 3, 50, 3, 1, true},             // down to its start
+        {{0xf3, 0x6c}, FakeCpu::kData, 50, 1, 1, true},                 // but at least one
+        {{0x6d}, FakeCpu::kData, 50, 1, 4, false},                      // not repeated
+        {{0x67, 0xf3, 0x6c}, FakeCpu::kData, 0x100000007, 7, 1, false}, // ECX counts
+    };
+    for (const auto& c : cases) {
+        FakeCpu cpu;
+        cpu[Gpr::rdx] = 0x60;
+        cpu[Gpr::rdi] = c.rdi;
+        cpu[Gpr::rcx] = c.rcx;
+        cpu.flags |= c.down ? rflags::DF : 0;
+        ASSERT_EQ(cpu.run(c.code), Emulation::OK);
+        EXPECT_EQ(cpu.log, Log{"in 96 x" + std::to_string(c.elements)});
+        const u64 moved = c.elements * c.bytes;
+        EXPECT_EQ(cpu[Gpr::rdi], c.down ? c.rdi - moved : c.rdi + moved);
+        for (u64 i = 0; i < moved; ++i)
+            ASSERT_EQ(cpu.memory[c.down ? c.rdi - i : c.rdi + i], 0x5a);
+    }
+}
+
+TEST(EmulOperations, ReadAheadThatCannotBeStoredIsNotReadAgain)
+{
+    FakeCpu cpu;
+    cpu[Gpr::rdi] = FakeCpu::kMemory;
+    cpu[Gpr::rcx] = 3;
+    cpu[Gpr::rdx] = 0x60;
+    ASSERT_EQ(cpu.run({0xf3, 0x6c}), Emulation::OK);
+    EXPECT_EQ(cpu.exception, 14);
+    EXPECT_EQ(cpu.exception_error, 2u);
+    EXPECT_EQ(cpu[Gpr::rcx], 3u);
+    EXPECT_EQ(cpu.log, Log{"in 96 x3"});
 }
 
 TEST(EmulOperations, AFaultInARepetitionKeepsTheElementsBefore)
