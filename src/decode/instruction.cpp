@@ -196,8 +196,8 @@ DecodeStatus decode(std::span<const u8> bytes, CodeSize size, Instruction& out)
 {
     const ZyanStatus status =
         ZydisDecoderDecodeFull(&decoder_for(size), bytes.data(), bytes.size(), &out.z, out.operands);
-    if (status == ZYDIS_STATUS_NO_MORE_DATA)
-        return bytes.size() >= ZYDIS_MAX_INSTRUCTION_LENGTH ? DecodeStatus::invalid : DecodeStatus::truncated;
+    if (status == ZYDIS_STATUS_NO_MORE_DATA || status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG)
+        return DecodeStatus::truncated;
     if (!ZYAN_SUCCESS(status))
         return DecodeStatus::invalid;
     std::memcpy(out.bytes, bytes.data(), out.z.length);

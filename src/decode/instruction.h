@@ -140,8 +140,8 @@ struct Instruction {
 
 enum class DecodeStatus : u8 { ok, truncated, invalid };
 
-// Decodes the instruction at the start of `bytes`. truncated: it goes on behind them; invalid: #UD (or #GP if
-// it is longer than 15 bytes).
+// Decodes the instruction at the start of `bytes`. truncated: it goes on behind them, which is #GP if they are 15
+// bytes already; invalid: #UD.
 [[nodiscard]] DecodeStatus decode(std::span<const u8> bytes, CodeSize size, Instruction& out);
 
 // The CPUID feature bit an instruction set needs; `reg` 0 to 3 is EAX to EDX, -1 needs none.
