@@ -11,6 +11,7 @@ namespace {
 
 using paging::GuestWalk;
 using paging::PagingMode;
+using paging::Translation;
 using spec::Vector;
 
 PagingMode paging_mode(const CpuState& s)
@@ -33,36 +34,7 @@ void Mmu::reload()
     paging_.smep = state_.cr4 & spec::cr4::SMEP;
     paging_.smap = state_.cr4 & spec::cr4::SMAP;
     paging_.pse = state_.cr4 & spec::cr4::PSE;
-}
-
-void Mmu::flush()
-{
-    for (paging::Tlb& tlb : tlbs_)
-        tlb.flush();
-    flush_fetches();
-}
-
-void Mmu::flush_fetches()
-{
-    ++generation_;
-    for (auto& set : fetch_)
-        std::fill(std::begin(set), std::end(set), FetchEntry{});
-}
-
-void Mmu::revoke_write(u64 host_page)
-{
-    for (paging::Tlb& tlb : tlbs_)
-        tlb.revoke_write(host_page);
-}
-
-void Mmu::flush(Gva gva)
-{
-    ++generation_;
-    for (paging::Tlb& tlb : tlbs_)
-        tlb.flush(gva);
-    const u64 page = gva.value() >> kPageShift;
-    for (auto& set : fetch_)
-        set[page % kFetchEntries] = {};
+    pge_ = (state_.cr4 & spec::cr4::PGE) && paging_.mode != PagingMode::none;
 }
 
 bool Mmu::canonical(Gva gva) const
@@ -94,6 +66,15 @@ Fault Mmu::raise(Vector vector, u32 error_code)
     return Fault::exception;
 }
 
+Result<Hpa, Fault> Mmu::find(Gva gva, Access access, bool user, bool allow_user, TlbSet set)
+{
+    const Translation t = cached(gva, access, user, allow_user);
+    if (!t.valid())
+        return walk(gva, access, user, allow_user, set);
+    use(gva, access, user, set, t);
+    return Hpa(t.host_page() + gva.page_offset());
+}
+
 Result<Hpa, Fault> Mmu::walk(Gva gva, Access access, bool user, bool allow_user, TlbSet set)
 {
     const GuestWalk guest = paging::walk_guest(paging_, ept_, gva, access, user, allow_user);
@@ -107,16 +88,76 @@ Result<Hpa, Fault> Mmu::walk(Gva gva, Access access, bool user, bool allow_user,
     if (ept.outcome != paging::EptWalk::Outcome::ok)
         return fail(port_.ept_fault(ept, guest.gpa, gva, access, true));
     const u64 host_page = mem::without_hkid(ept.hpa.page()).value();
-    if (access == Access::fetch) {
-        FetchEntry& entry = fetch_[user][(gva.value() >> kPageShift) % kFetchEntries];
-        entry = {.tag = gva.page().value(), .host = host_page};
-        port_.page_fetched(host_page);
-    } else if (access == Access::write || (ept.permissions & spec::ept::R)) {
-        if (access == Access::write)
-            port_.page_written(host_page);
-        tlbs_[static_cast<unsigned>(set)].fill(gva, host_page, access == Access::write);
+    const Translation t = translation(guest, ept, host_page);
+    if (guest.level > 0) // 4 MiB are two regions: let INVLPG drop more than it must
+        large_.add(gva, paging_.mode == PagingMode::bits32 ? 2 : guest.level);
+    if (cached_) {
+        if (!cache_)
+            cache_ = std::make_unique<paging::TranslationCache>();
+        cache_->fill(t.has(Translation::global) ? global_space_ : space_, gva, t);
     }
+    use(gva, access, user, set, t);
     return Hpa(host_page + gva.page_offset());
+}
+
+Translation Mmu::translation(const GuestWalk& guest, const paging::EptWalk& ept, u64 host_page) const
+{
+    const auto flag = [](bool is, u64 value) { return is ? value : 0; };
+    return Translation(host_page, flag(guest.user, Translation::user) |
+                                      flag(guest.writable, Translation::writable) |
+                                      flag(guest.executable, Translation::executable) |
+                                      flag(guest.dirty, Translation::dirty) |
+                                      flag(guest.global && pge_, Translation::global) |
+                                      flag(ept.permissions & spec::ept::R, Translation::ept_read) |
+                                      flag(ept.permissions & spec::ept::W, Translation::ept_write) |
+                                      flag(ept.permissions & spec::ept::X, Translation::ept_execute));
+}
+
+// SDM: "Determination of Access Rights", for what a walk has found before.
+bool Mmu::permits(Translation t, Access access, bool user, bool allow_user) const
+{
+    switch (access) {
+    case Access::fetch:
+        return t.has(Translation::executable | Translation::ept_execute) &&
+               (user ? t.has(Translation::user) : !(paging_.smep && t.has(Translation::user)));
+    case Access::write:
+        if (!t.has(Translation::dirty | Translation::ept_write) ||
+            !(t.has(Translation::writable) || (!user && !paging_.wp)))
+            return false;
+        break;
+    case Access::read:
+        if (!t.has(Translation::ept_read))
+            return false;
+        break;
+    }
+    return user ? t.has(Translation::user) : allow_user || !t.has(Translation::user);
+}
+
+Translation Mmu::cached(Gva gva, Access access, bool user, bool allow_user) const
+{
+    if (!cache_)
+        return {};
+    Translation t = cache_->find(space_, gva);
+    if (!t.valid())
+        t = cache_->find(global_space_, gva);
+    return t.valid() && permits(t, access, user, allow_user) ? t : Translation{};
+}
+
+void Mmu::use(Gva gva, Access access, bool user, TlbSet set, Translation t)
+{
+    const bool global = t.has(Translation::global);
+    if (access == Access::fetch) {
+        fetch_[user][(gva.value() >> kPageShift) % kFetchEntries] = {
+            .tag = gva.page().value(), .host = t.host_page(), .global = global};
+        local_fetches_[user] |= !global;
+        port_.page_fetched(t.host_page());
+        return;
+    }
+    if (access == Access::write)
+        port_.page_written(t.host_page());
+    else if (!t.has(Translation::ept_read))
+        return;
+    tlbs_[static_cast<unsigned>(set)].fill(gva, t.host_page(), access == Access::write, global);
 }
 
 Result<Hpa, Fault> Mmu::translate(Gva gva, Access access, Purpose purpose)
@@ -126,7 +167,7 @@ Result<Hpa, Fault> Mmu::translate(Gva gva, Access access, Purpose purpose)
         return mem::hpa_of_ptr(host);
     if (!canonical(gva))
         return fail(raise(purpose == Purpose::stack ? Vector::SS : Vector::GP, 0));
-    return walk(gva, access, set == TlbSet::user, set == TlbSet::supervisor_ac, set);
+    return find(gva, access, set == TlbSet::user, set == TlbSet::supervisor_ac, set);
 }
 
 Result<Hpa, Fault> Mmu::translate_fetch(Gva gva)
@@ -137,7 +178,7 @@ Result<Hpa, Fault> Mmu::translate_fetch(Gva gva)
         return Hpa(entry.host + gva.page_offset());
     if (!canonical(gva))
         return fail(raise(Vector::GP, 0));
-    return walk(gva, Access::fetch, user, true, TlbSet::user);
+    return find(gva, Access::fetch, user, true, TlbSet::user);
 }
 
 Result<void, Fault> Mmu::read(Gva gva, std::span<u8> out, Purpose purpose)

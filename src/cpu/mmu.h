@@ -3,6 +3,7 @@
 #pragma once
 
 #include <concepts>
+#include <memory>
 #include <span>
 
 #include "base/result.h"
@@ -10,7 +11,9 @@
 #include "cpu/state.h"
 #include "mem/guest_access.h"
 #include "paging/guest_walk.h"
+#include "paging/large_pages.h"
 #include "paging/tlb.h"
+#include "paging/translation_cache.h"
 
 namespace seamless::cpu {
 
@@ -49,13 +52,22 @@ class Mmu {
     void set_ept(const paging::EptRoot& ept) { ept_ = ept; }
     [[nodiscard]] const paging::EptRoot& ept() const { return ept_; }
 
-    void flush();
-    void flush(Gva gva);
-    void flush_fetches();
+    // What each event drops (mmu_flush.cpp). SDM: "Operations that Invalidate TLBs and Paging-Structure
+    // Caches".
+    void flush();                         // everything
+    void flush_fetches();                 // what instruction fetches use
+    void flush_page(Gva gva);             // INVLPG
+    void cr3_loaded(u16 pcid, bool keep); // `keep`: what is cached for that PCID is still good
+    void flush_pcid(u16 pcid);
+    void flush_pcid_page(u16 pcid, Gva gva);
+    void flush_local(); // of all PCIDs, but nothing global
     // Withdraws the right to write to a host page without anybody noticing.
     void revoke_write(u64 host_page);
-    // Changes whenever a translation may have gone: what depends on linear addresses must be found again.
-    [[nodiscard]] u64 generation() const { return generation_; }
+    // Changes whenever a translation for fetches may have gone: what depends on linear addresses must be
+    // found again. By the privilege of the fetches.
+    [[nodiscard]] u64 generation(bool user) const { return generation_[user]; }
+    // For tests that compare: without the translation cache every miss of the TLB walks.
+    void use_translation_cache(bool use) { cached_ = use; }
 
     // Where one byte at `gva` is. The access has been checked and accessed/dirty flags are set.
     [[nodiscard]] Result<Hpa, Fault> translate(Gva gva, Access access, Purpose purpose = Purpose::data);
@@ -103,17 +115,49 @@ class Mmu {
     [[nodiscard]] TlbSet current_set() const;
 
   private:
+    [[nodiscard]] Result<Hpa, Fault> find(Gva gva, Access access, bool user, bool allow_user, TlbSet set);
     [[nodiscard]] Result<Hpa, Fault> walk(Gva gva, Access access, bool user, bool allow_user, TlbSet set);
     [[nodiscard]] Fault raise(spec::Vector vector, u32 error_code);
     [[nodiscard]] TlbSet set_for(Purpose purpose) const;
 
+    // What the translation cache knows of it, if the access is permitted.
+    [[nodiscard]] paging::Translation cached(Gva gva, Access access, bool user, bool allow_user) const;
+    [[nodiscard]] bool permits(paging::Translation t, Access access, bool user, bool allow_user) const;
+    [[nodiscard]] paging::Translation translation(const paging::GuestWalk& guest, const paging::EptWalk& ept,
+                                                  u64 host_page) const;
+    // Makes the inline TLBs hold a permitted translation.
+    void use(Gva gva, Access access, bool user, TlbSet set, paging::Translation t);
+
+    [[nodiscard]] u32 new_space();
+    void drop_region(Gva gva);
+    void flush_inline_local();
+
     struct FetchEntry {
         u64 tag = ~u64{0};
         u64 host = 0;
+        bool global = false;
     };
     static constexpr unsigned kFetchEntries = 64;
 
-    u64 generation_ = 0;
+    // The address spaces that the translation cache holds: PCIDs of the current VM, oldest use first out.
+    struct Space {
+        u16 pcid = 0;
+        u32 number = 0; // 0: none
+        u64 used = 0;
+    };
+    static constexpr unsigned kSpacesKept = 16;
+
+    u64 generation_[2] = {}; // supervisor, user
+    bool cached_ = true;
+    std::unique_ptr<paging::TranslationCache> cache_; // made by the first walk
+    paging::LargePages large_;
+    Space spaces_[kSpacesKept];
+    u32 space_ = 1;        // the current one's number
+    u32 global_space_ = 2; // the number of what is global
+    u32 last_space_ = 2;
+    bool local_fetches_[2] =
+        {}; // supervisor, user: not all fetches since the last flush were of global pages
+    u64 switches_ = 0;
     u64 watched_ = 0;
     CpuState& state_;
     FaultRecord& record_;
@@ -121,6 +165,7 @@ class Mmu {
     std::span<paging::Tlb, kTlbSets> tlbs_;
     paging::EptRoot ept_;
     paging::GuestPaging paging_;
+    bool pge_ = false;                   // CR4.PGE: pages can be global
     FetchEntry fetch_[2][kFetchEntries]; // supervisor, user
 };
 

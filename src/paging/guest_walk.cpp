@@ -47,11 +47,11 @@ class Walker {
         return code;
     }
 
-    GuestWalk& page_fault(u32 bits)
+    bool page_fault(u32 bits)
     {
         walk_.outcome = GuestWalk::Outcome::page_fault;
         walk_.error_code = base_error() | bits;
-        return walk_;
+        return true;
     }
 
     // Reaches a paging-structure entry through EPT; false leaves the failed walk in walk_.
@@ -85,7 +85,11 @@ class Walker {
 
     [[nodiscard]] bool reserved_bits_set(u64 entry, unsigned level, bool leaf) const;
     [[nodiscard]] bool permitted(bool allow_user) const;
-    bool set_flags(Gpa entry_gpa, Hpa entry_hpa, u64& entry, u64 flags);
+    enum class Flagged : u8 { yes, fault, changed };
+    Flagged set_flags(Gpa entry_gpa, Hpa entry_hpa, u64& entry, u64 flags);
+    // False: an entry changed under the walk, which must start again.
+    bool attempt(bool allow_user);
+    void translate(u64 leaf, unsigned level, unsigned shift);
 
     const GuestPaging& paging_;
     const EptRoot& ept_;
@@ -133,22 +137,22 @@ bool Walker::permitted(bool allow_user) const
 }
 
 // The walk that sets a flag writes to the entry, which EPT must allow.
-bool Walker::set_flags(Gpa entry_gpa, Hpa entry_hpa, u64& entry, u64 flags)
+Walker::Flagged Walker::set_flags(Gpa entry_gpa, Hpa entry_hpa, u64& entry, u64 flags)
 {
     if ((entry & flags) == flags)
-        return true;
+        return Flagged::yes;
     Hpa writable;
     if (!reach(entry_gpa, Access::write, writable))
-        return false;
-    while (!exchange_entry(entry_hpa, entry, entry | flags))
-        if (!(entry & P))
-            return true; // it changed under us; the stale walk stands, as on hardware, until the next one
+        return Flagged::fault;
+    if (!exchange_entry(entry_hpa, entry, entry | flags))
+        return Flagged::changed;
     entry |= flags;
-    return true;
+    return Flagged::yes;
 }
 
-GuestWalk Walker::run(bool allow_user)
+bool Walker::attempt(bool allow_user)
 {
+    walk_ = {};
     walk_.user = walk_.writable = walk_.executable = true;
     u64 table = paging_.cr3 & (paging_.mode == PagingMode::pae ? bits(31, 5)
                                : format_.entry_size == 4       ? bits(31, 12)
@@ -160,7 +164,7 @@ GuestWalk Walker::run(bool allow_user)
         const Gpa entry_gpa(table + (gva_.value() >> shift & index_mask) * format_.entry_size);
         Hpa entry_hpa;
         if (!reach(entry_gpa, Access::read, entry_hpa))
-            return walk_;
+            return true;
         u64 entry = read_entry(entry_hpa);
         if (!(entry & P))
             return page_fault(0);
@@ -175,27 +179,38 @@ GuestWalk Walker::run(bool allow_user)
             walk_.writable &= (entry & RW) != 0;
             walk_.executable &= !(paging_.nxe && (entry & XD));
         }
-        if (!leaf) {
-            if (!pae_pointer && !set_flags(entry_gpa, entry_hpa, entry, A))
-                return walk_;
-            table = entry & (format_.entry_size == 8 ? bits(51, 12) : bits(31, 12));
-            continue;
-        }
-        if (!permitted(allow_user))
+        if (leaf && !permitted(allow_user))
             return page_fault(pferr::P);
-        if (!set_flags(entry_gpa, entry_hpa, entry, access_ == Access::write ? A | D : A))
-            return walk_;
-        const u64 size = bit(shift);
-        u64 frame = entry & (format_.entry_size == 8 ? bits(51, 12) : bits(31, 12)) & ~(size - 1);
-        if (large && format_.entry_size == 4)
-            frame |= field(entry, 20, 13) << 32; // PSE-36
-        walk_.level = level;
-        walk_.dirty = (entry & D) != 0;
-        walk_.global = (entry & G) != 0;
-        walk_.gpa = Gpa(frame | (gva_.value() & (size - 1)));
-        walk_.outcome = GuestWalk::Outcome::ok;
-        return walk_;
+        const u64 flags = pae_pointer ? 0 : leaf && access_ == Access::write ? A | D : A;
+        const Flagged flagged = set_flags(entry_gpa, entry_hpa, entry, flags);
+        if (flagged != Flagged::yes)
+            return flagged == Flagged::fault;
+        if (leaf) {
+            translate(entry, level, shift);
+            return true;
+        }
+        table = entry & (format_.entry_size == 8 ? bits(51, 12) : bits(31, 12));
     }
+}
+
+void Walker::translate(u64 leaf, unsigned level, unsigned shift)
+{
+    const u64 size = bit(shift);
+    u64 frame = leaf & (format_.entry_size == 8 ? bits(51, 12) : bits(31, 12)) & ~(size - 1);
+    if (level > 0 && format_.entry_size == 4)
+        frame |= field(leaf, 20, 13) << 32; // PSE-36
+    walk_.level = level;
+    walk_.dirty = (leaf & D) != 0;
+    walk_.global = (leaf & G) != 0;
+    walk_.gpa = Gpa(frame | (gva_.value() & (size - 1)));
+    walk_.outcome = GuestWalk::Outcome::ok;
+}
+
+GuestWalk Walker::run(bool allow_user)
+{
+    while (!attempt(allow_user)) {
+    }
+    return walk_;
 }
 
 } // namespace

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <vector>
 
 #include "base/address.h"
@@ -22,6 +23,7 @@ class Tlb {
   public:
     static constexpr unsigned kIndexBits = 9;
     static constexpr unsigned kEntries = 1u << kIndexBits;
+    static constexpr unsigned kRegionShift = 21;
 
     Tlb() { flush_all(); }
 
@@ -44,21 +46,41 @@ class Tlb {
         return offset <= kPageSize - size ? reinterpret_cast<u8*>(entry.addend + offset) : nullptr;
     }
 
-    void fill(Gva gva, u64 host_page, bool write)
+    void fill(Gva gva, u64 host_page, bool write, bool global)
     {
         const unsigned i = index(gva);
         TlbEntry& entry = entries_[i];
         const u64 tag = -gva.page().value();
-        if (entry.read_tag == invalid_tag(i))
+        if (!listed_[i])
             filled_.push_back(static_cast<u16>(i));
+        listed_[i] = true;
         if (write || entry.read_tag != tag)
             entry.write_tag = write ? tag : invalid_tag(i);
         entry.read_tag = tag;
         entry.addend = host_page;
         entry.delta = host_page - gva.page().value();
+        global_[i] = global;
     }
 
     void flush(Gva gva) { clear(index(gva)); }
+    // All of one aligned region of 2 MiB.
+    void flush_region(Gva gva)
+    {
+        for (const u16 i : filled_)
+            if ((-entries_[i].read_tag ^ gva.value()) >> kRegionShift == 0)
+                clear(i);
+    }
+    // All but what is global.
+    void flush_local()
+    {
+        std::erase_if(filled_, [this](u16 i) {
+            if (global_[i])
+                return false;
+            clear(i);
+            listed_[i] = false;
+            return true;
+        });
+    }
 
     // Only what was filled since the last flush is touched.
     void flush()
@@ -66,6 +88,7 @@ class Tlb {
         for (const u16 i : filled_)
             clear(i);
         filled_.clear();
+        listed_.reset();
     }
 
     // Withdraws the right to write to the page at `host_page` unnoticed.
@@ -87,7 +110,9 @@ class Tlb {
     }
 
     std::array<TlbEntry, kEntries> entries_; // first: translated code knows its place
-    std::vector<u16> filled_;
+    std::vector<u16> filled_;                // entries that may be valid
+    std::bitset<kEntries> listed_;           // those in filled_
+    std::bitset<kEntries> global_;
 };
 
 } // namespace seamless::paging

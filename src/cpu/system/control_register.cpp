@@ -76,8 +76,10 @@ Result<void, Fault> set_cr4(Core& core, u64 value)
         return fail(core.gp());
     if ((value & cr4::PCIDE) && !(s.cr4 & cr4::PCIDE) && (!s.long_mode() || (s.cr3 & 0xfff)))
         return fail(core.gp());
+    constexpr u64 kFlushing = cr4::PSE | cr4::PAE | cr4::PGE | cr4::PCIDE | cr4::SMEP | cr4::SMAP | cr4::LA57;
+    const u64 changed = s.cr4 ^ value;
     s.cr4 = value;
-    core.paging_changed(true);
+    core.paging_changed((changed & kFlushing) != 0);
     return {};
 }
 
@@ -87,9 +89,9 @@ Result<void, Fault> set_cr3(Core& core, u64 value)
     const bool pcid = s.cr4 & cr4::PCIDE;
     if (s.long_mode() && (value & (pcid ? bits(62, 52) : bits(63, 52))))
         return fail(core.gp());
-    // A set bit 63 allows translations to be kept; dropping them all is allowed as well.
     s.cr3 = pcid ? value & ~bit(63) : value;
-    core.paging_changed(true);
+    core.mmu().reload();
+    core.mmu().cr3_loaded(pcid ? value & 0xfff : 0, pcid && test(value, 63));
     return {};
 }
 
@@ -283,8 +285,25 @@ Result<Flow, Fault> invlpg(Core& core, const Instruction& insn)
     const Gva gva = linear_address(core, insn, insn.operands[0]);
     if (core.vmcs().proc_based & spec::proc::INVLPG_EXITING)
         return fail(core.exit(ExitReason::INVLPG, gva.value()));
-    core.mmu().flush(gva);
+    core.mmu().flush_page(gva);
     return Flow::next;
+}
+
+// SDM: "INVPCID—Invalidate Process-Context Identifier".
+enum class InvpcidType : u8 { address, context, all, all_but_global };
+
+static void invalidate(Mmu& mmu, InvpcidType type, u16 pcid, Gva gva)
+{
+    switch (type) {
+    case InvpcidType::address:
+        return mmu.flush_pcid_page(pcid, gva);
+    case InvpcidType::context:
+        return mmu.flush_pcid(pcid);
+    case InvpcidType::all:
+        return mmu.flush();
+    case InvpcidType::all_but_global:
+        return mmu.flush_local();
+    }
 }
 
 Result<Flow, Fault> invpcid(Core& core, const Instruction& insn)
@@ -304,7 +323,7 @@ Result<Flow, Fault> invpcid(Core& core, const Instruction& insn)
     if (type > 3 || pcid >> 12 || (type == 0 && !core.mmu().canonical(Gva(address))) ||
         (type <= 1 && pcid != 0 && !(s.cr4 & cr4::PCIDE)))
         return fail(core.gp());
-    core.mmu().flush();
+    invalidate(core.mmu(), static_cast<InvpcidType>(type), static_cast<u16>(pcid), Gva(address));
     return Flow::next;
 }
 

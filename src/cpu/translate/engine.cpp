@@ -186,10 +186,12 @@ void Engine::follow(Block& block)
 
 Result<const Instruction*, Fault> Engine::run(bool alone)
 {
-    if (mmu_generation_ != mmu_.generation()) {
-        for (JumpCache& jumps : frame_.jumps)
-            jumps.flush();
-        mmu_generation_ = mmu_.generation();
+    for (const TlbSet set : {TlbSet::user, TlbSet::supervisor, TlbSet::supervisor_ac}) {
+        u64& seen = jump_generations_[static_cast<unsigned>(set)];
+        if (seen != mmu_.generation(set == TlbSet::user)) {
+            frame_.jumps[static_cast<unsigned>(set)].flush();
+            seen = mmu_.generation(set == TlbSet::user);
+        }
     }
     const ExitCode came_by = left_by_;
     Block* block = TRY(find_or_translate(alone));

@@ -111,7 +111,7 @@ class Engine {
     u8 fetched_[ZYDIS_MAX_INSTRUCTION_LENGTH] = {};
     u64 saved_gs_ = 0;
     bool drop_all_ = false;
-    u64 mmu_generation_ = 0;       // that the jump caches are of
+    u64 jump_generations_[kTlbSets] = {}; // of the MMU, that each jump cache is of
     u32 jump_keys_[kTlbSets] = {}; // the mode that each jump cache is of
     const Block* left_ = nullptr;  // the block that the last way out belongs to
     ExitCode left_by_ = ExitCode::ended;
