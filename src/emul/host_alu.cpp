@@ -64,10 +64,10 @@ void by_size(Operation& op, Run run)
 #define HOST_ALU_NO_BYTE(name, text)                                                                         \
     void host_##name(Operation& op)                                                                          \
     {                                                                                                        \
-        by_size<false>(op, [&op]<typename T>(T& dst, T src, u16& flags) {                                    \
+        by_size<false>(op, [count = op.count]<typename T>(T& dst, T src, u16& flags) {                       \
             asm("addb $0x7f, %%al\n\tsahf\n\t" text "\n\tseto %%al\n\tlahf"                                  \
                 : [dst] "+r"(dst), "+&a"(flags)                                                              \
-                : [src] "r"(src), "c"(op.count)                                                              \
+                : [src] "r"(src), "c"(count)                                                                 \
                 : "cc");                                                                                     \
         });                                                                                                  \
     }
@@ -75,7 +75,7 @@ void by_size(Operation& op, Run run)
 #define HOST_ALU_WIDE(name, text)                                                                            \
     void host_##name(Operation& op)                                                                          \
     {                                                                                                        \
-        by_size<true>(op, [&op]<typename T>(T& dst, T, u16& flags) {                                         \
+        by_size<true>(op, [&]<typename T>(T& dst, T, u16& flags) {                                           \
             asm("addb $0x7f, %%al\n\tsahf\n\tmovq %[low], %%rax\n\t" text                                    \
                 "\n\tmovq %%rax, %[low]\n\tseto %%al\n\tlahf"                                                \
                 : [low] "+r"(op.accumulator), "+d"(op.high), "+&a"(flags)                                    \
