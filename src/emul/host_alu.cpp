@@ -75,10 +75,10 @@ void by_size(Operation& op, Run run)
 #define HOST_ALU_WIDE(name, text)                                                                            \
     void host_##name(Operation& op)                                                                          \
     {                                                                                                        \
-        by_size<true>(op, [&]<typename T>(T& dst, T, u16& flags) {                                           \
+        by_size<true>(op, [wide = &op]<typename T>(T& dst, T, u16& flags) {                                  \
             asm("addb $0x7f, %%al\n\tsahf\n\tmovq %[low], %%rax\n\t" text                                    \
                 "\n\tmovq %%rax, %[low]\n\tseto %%al\n\tlahf"                                                \
-                : [low] "+r"(op.accumulator), "+d"(op.high), "+&a"(flags)                                    \
+                : [low] "+r"(wide->accumulator), "+d"(wide->high), "+&a"(flags)                              \
                 : [src] "r"(dst)                                                                             \
                 : "cc");                                                                                     \
         });                                                                                                  \
