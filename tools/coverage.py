@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# Writes docs/coverage.md from the tables in the sources: TDX leaves that are there, and deviations. With --check,
+# Writes docs/coverage.md from the tables in the sources: rows by layer, TDX leaves that are there, and deviations. With --check,
 # only tells whether the document is up to date.
 import pathlib
 import re
@@ -30,6 +30,25 @@ def leaf_section(title, enum, table, prefix):
     return lines
 
 
+def rows(path, table, row):
+    """How many rows the table of that name in a source has."""
+    text = (ROOT / path).read_text()
+    body = re.search(rf"{table}\[\] = {{.*?\n(.*?)\n}};", text, re.S).group(1)
+    return len(re.findall(row, body, re.M))
+
+
+def totals():
+    ioctls = [("/dev/kvm", "src/uapi/ioctls.cpp", "kSystemIoctls"), ("VM", "src/uapi/ioctls.cpp", "kVmIoctls"),
+              ("vCPU", "src/uapi/vcpu_ioctls.cpp", "kVcpuIoctls")]
+    counted = [(rows(path, table, r"^ *{KVM_\w+"), name) for name, path, table in ioctls]
+    lines = ["\n## Totals\n", "| layer | table | rows |", "|---|---|---|"]
+    lines += [f"| uapi | ioctls of {name} | {n} |" for n, name in counted]
+    lines.append(f"| emul | instructions by name | {rows('src/emul/table.cpp', 'kRows', 'ZYDIS_MNEMONIC_')} |")
+    kinds = re.findall(r"^OPCODE\(\w+, (\w+)", (ROOT / "src/decode/opcodes.inc").read_text(), re.M)
+    lines += [f"| decode | opcodes, {kind} | {kinds.count(kind)} |" for kind in sorted(set(kinds))]
+    return lines
+
+
 def deviations():
     lines = ["\n## Deviations\n"]
     for path in sorted((ROOT / "src").rglob("*.*")):
@@ -42,7 +61,8 @@ def deviations():
 
 
 def document():
-    lines = leaf_section("SEAMCALL", "TdhLeaf", "src/tdx/tdh_table.cpp", "TDH")
+    lines = totals()
+    lines += leaf_section("SEAMCALL", "TdhLeaf", "src/tdx/tdh_table.cpp", "TDH")
     lines += leaf_section("TDCALL", "TdgLeaf", "src/tdx/tdg_table.cpp", "TDG")
     return HEADER + "\n".join(lines + deviations()) + "\n"
 
