@@ -179,6 +179,7 @@ bool Core::inject()
     if (event.type == spec::intr_info::NMI)
         frame_.state.interruptibility |= spec::interruptibility::NMI;
     record_.cr2 = frame_.state.cr2; // an injected #PF leaves CR2 to software
+    injecting_ = true;
     return deliver(event);
 }
 

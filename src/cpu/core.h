@@ -144,6 +144,7 @@ class Core final : public LogicalProcessor, private MmuPort, private EnginePort 
     Vmcs* vmcs_ = nullptr;
     bool alone_ = false;      // the next instruction runs by itself
     bool delivering_ = false; // an event is on its way through the IDT
+    bool injecting_ = false;  // it is VM entry that delivers it
     Event current_event_;     // which one
     std::shared_ptr<Coherence> coherence_;
     struct Posted {

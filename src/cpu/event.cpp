@@ -74,12 +74,14 @@ bool Core::deliver(Event event)
 {
     bool nested = false;
     for (;;) {
-        if (intercepted_exception(event))
+        // What VM entry injects is exempt; what goes wrong in delivering it is not.
+        const bool injected = std::exchange(injecting_, false);
+        if (!injected && intercepted_exception(event))
             return false;
         if (event.type == intr_info::HARDWARE_EXCEPTION && event.vector == static_cast<u8>(Vector::PF))
             frame_.state.cr2 = record_.cr2;
         if (event.type == intr_info::HARDWARE_EXCEPTION && event.vector == static_cast<u8>(Vector::VE) &&
-            !nested)
+            !nested && !injected) // an injected one is the module's, which has traced it
             TRACE(trace, trace::Event::ve_inject, exit_reason_name(ExitReason::EPT_VIOLATION),
                   record_.qualification, record_.gla.value(), record_.gpa.value(), frame_.state.rip,
                   trace::Bytes(engine_->last_bytes()), engine_->last_length());
