@@ -18,13 +18,6 @@ cpu::Vmcs& vmcs_of(Vcpu& vcpu) { return vcpu.vmx->vmcs; }
 
 Handled complete_emulated_io(Vcpu& vcpu) { return x86_emulate_instruction(vcpu, 0, EMULTYPE_NO_DECODE, {}); }
 
-// A trap of the emulated instruction itself: the processor did not execute it and so raised none.
-void single_step_trap(Vcpu& vcpu)
-{
-    vcpu.vmx->context.dr6 |= dr6::BS;
-    vmx_queue_exception(vcpu, Vector::DB);
-}
-
 } // namespace
 
 u64 VcpuEmulation::gpr(Gpr r) { return r == Gpr::rsp ? vmcs_of(vcpu_).rsp : vcpu_.vmx->context[r]; }
@@ -91,7 +84,7 @@ Handled VcpuEmulation::emulate(u64 gpa, int emul_type, std::span<const u8> known
 
 Handled VcpuEmulation::run_passes(int emul_type)
 {
-    const bool trap_flag = rflags() & rflags::TF;
+    const bool steps = vmx_steps(*vcpu_.vmx);
     for (;;) {
         const emul::Emulation result = emulator_.execute();
         if (result == emul::Emulation::INTERCEPTED)
@@ -113,8 +106,8 @@ Handled VcpuEmulation::run_passes(int emul_type)
         if (emulator_.retired())
             retire();
         // KVM's rule: an instruction that ends in user space loses its single-step trap.
-        if (!to_user && emulator_.retired() && trap_flag)
-            single_step_trap(vcpu_);
+        if (!to_user && emulator_.retired() && steps)
+            return vmx_do_singlestep(vcpu_);
         return to_user ? kToUser : kResume;
     }
 }

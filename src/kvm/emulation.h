@@ -21,6 +21,8 @@ class VcpuEmulation final : public emul::EmulatedCpu {
 
     // Decodes at RIP (not with EMULTYPE_NO_DECODE) and executes, up to what user space must do.
     [[nodiscard]] Handled emulate(u64 gpa, int emul_type, std::span<const u8> insn);
+    // KVM_TRANSLATE: where the guest's tables lead, with a supervisor's rights; nothing if nowhere.
+    [[nodiscard]] std::optional<Gpa> gva_to_gpa_system(u64 linear);
     // The bytes of the instruction, as far as they are known.
     [[nodiscard]] std::span<const u8> insn() const { return emulator_.insn(); }
 
@@ -64,6 +66,7 @@ class VcpuEmulation final : public emul::EmulatedCpu {
     // Memory and MMIO (mmio_access.cpp).
     [[nodiscard]] Result<Gpa, X86Emul> translate(u64 linear, paging::Access access, bool modify = false);
     [[nodiscard]] paging::GuestWalk walk(u64 linear, paging::Access access);
+    [[nodiscard]] paging::GuestWalk walk_as(u64 linear, paging::Access access, bool user, bool allow_user);
     [[nodiscard]] X86Emul read_write(emul::LinearAccess access, std::size_t bytes, bool write);
     [[nodiscard]] X86Emul read_write_page(const emul::LinearAccess& access, std::size_t at, unsigned bytes,
                                           bool write);

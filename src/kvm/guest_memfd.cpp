@@ -57,21 +57,28 @@ Result<void, Errno> GuestMemfd::fallocate(int mode, u64 offset, u64 bytes)
         return fail(Errno{EOPNOTSUPP});
     if (bytes == 0 || !aligned(offset, kPageSize) || !aligned(bytes, kPageSize) || offset + bytes < offset)
         return fail(Errno{EINVAL});
-    if (!(mode & FALLOC_FL_PUNCH_HOLE)) {
-        if (offset + bytes > size_)
-            return fail(Errno{EINVAL});
-    } else {
-        if (offset >= size_)
-            return {};
-        bytes = std::min(bytes, size_ - offset);
-        const std::unique_lock lock(vm_->slots_lock);
-        zap(offset, bytes);
-        for (u64 page = offset; page < offset + bytes; page += kPageSize)
-            prepared_[page >> kPageShift] = false;
-    }
+    if (mode & FALLOC_FL_PUNCH_HOLE)
+        return offset >= size_ ? Result<void, Errno>{} : punch_hole(offset, std::min(bytes, size_ - offset));
+    if (offset + bytes > size_)
+        return fail(Errno{EINVAL});
+    return allocate(mode, offset, bytes);
+}
+
+Result<void, Errno> GuestMemfd::allocate(int mode, u64 offset, u64 bytes)
+{
     if (::fallocate(fd_, mode, static_cast<off_t>(offset), static_cast<off_t>(bytes)) != 0)
         return fail(Errno{errno});
     return {};
+}
+
+Result<void, Errno> GuestMemfd::punch_hole(u64 offset, u64 bytes)
+{
+    // Until the end: a page that a guest maps and writes meanwhile would lose what it wrote.
+    const std::unique_lock lock(vm_->slots_lock);
+    zap(offset, bytes);
+    for (u64 page = offset; page < offset + bytes; page += kPageSize)
+        prepared_[page >> kPageShift] = false;
+    return allocate(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, offset, bytes);
 }
 
 Result<void, Errno> GuestMemfd::bind(Memslot& slot, u64 offset)

@@ -42,6 +42,8 @@ class GuestMemfd {
   private:
     GuestMemfd(std::shared_ptr<Vm> vm, int fd, Hpa base, u64 size);
     void zap(u64 offset, u64 bytes);
+    [[nodiscard]] Result<void, Errno> allocate(int mode, u64 offset, u64 bytes);
+    [[nodiscard]] Result<void, Errno> punch_hole(u64 offset, u64 bytes);
 
     // A file keeps its VM alive, as in the kernel: VM, vCPU and guest_memfd descriptors close in any order.
     std::shared_ptr<Vm> vm_;

@@ -10,6 +10,7 @@
 #include "base/address.h"
 #include "base/errno.h"
 #include "base/result.h"
+#include "kvm/dirty_log.h"
 #include "spec/kvm_abi.h"
 
 namespace seamless::kvm {
@@ -25,10 +26,12 @@ struct Memslot {
     u64 userspace_addr = 0;
     GuestMemfd* gmem = nullptr; // null once its file is closed
     u64 gmem_offset = 0;
+    std::unique_ptr<DirtyBitmap> dirty; // where writes are logged
 
     [[nodiscard]] bool contains(Gfn gfn) const { return gfn >= base && gfn - base < npages; }
     [[nodiscard]] u64 hva(Gfn gfn) const { return userspace_addr + ((gfn - base) << kPageShift); }
     [[nodiscard]] bool can_be_private() const { return flags & spec::kvm::KVM_MEM_GUEST_MEMFD; }
+    [[nodiscard]] bool logs_dirty_pages() const { return flags & spec::kvm::KVM_MEM_LOG_DIRTY_PAGES; }
     [[nodiscard]] bool readonly() const { return flags & spec::kvm::KVM_MEM_READONLY; }
 };
 

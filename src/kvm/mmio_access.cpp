@@ -38,7 +38,10 @@ bool access_memory(Vm& vm, u64 gpa, void* data, std::size_t bytes, bool write)
     const Memslot* slot = vm.slots.find(gfn);
     if (!slot || (write && slot->readonly()))
         return false;
-    return copy_host(slot->hva(gfn) + gpa % kPageSize, data, bytes, write);
+    const bool done = copy_host(slot->hva(gfn) + gpa % kPageSize, data, bytes, write);
+    if (done && write && slot->dirty)
+        slot->dirty->mark(gfn - slot->base);
+    return done;
 }
 
 paging::GuestPaging guest_paging(const VcpuVmx& vmx)
@@ -73,13 +76,19 @@ u64 traced_value(const u8* data, unsigned bytes)
 
 GuestWalk VcpuEmulation::walk(u64 linear, Access access)
 {
+    const VcpuVmx& vmx = *vcpu_.vmx;
+    const bool user = segment_ar::dpl(vmx.vmcs.seg[static_cast<unsigned>(Seg::ss)].ar) == 3;
+    const bool allow_user = !(vmx_cr4(vmx) & cr4::SMAP) || (vmx.vmcs.rflags & rflags::AC);
+    return walk_as(linear, access, user, allow_user);
+}
+
+GuestWalk VcpuEmulation::walk_as(u64 linear, Access access, bool user, bool allow_user)
+{
     const std::shared_lock slots(vcpu_.vm().slots_lock); // roots are replaced under it
     const VcpuVmx& vmx = *vcpu_.vmx;
     const TdpMmu& mmu = vcpu_.vm().mmu;
     const paging::EptRoot root{
         .table = mmu.direct_root(), .levels = mmu.levels(), .shared_table = {}, .accessed_dirty = true};
-    const bool user = segment_ar::dpl(vmx.vmcs.seg[static_cast<unsigned>(Seg::ss)].ar) == 3;
-    const bool allow_user = !(vmx_cr4(vmx) & cr4::SMAP) || (vmx.vmcs.rflags & rflags::AC);
     return paging::walk_guest(guest_paging(vmx), root, Gva(linear), access, user, allow_user);
 }
 
@@ -103,6 +112,23 @@ Result<Gpa, X86Emul> VcpuEmulation::translate(u64 linear, Access access, bool mo
             break; // tables in what is no memory
     }
     return fail(X86EMUL_UNHANDLEABLE);
+}
+
+std::optional<Gpa> VcpuEmulation::gva_to_gpa_system(u64 linear)
+{
+    constexpr int kAttempts = 64;
+    for (int i = 0; i < kAttempts; ++i) {
+        const GuestWalk w = walk_as(linear, Access::read, false, true);
+        if (w.outcome == GuestWalk::Outcome::ok)
+            return w.gpa;
+        if (w.outcome == GuestWalk::Outcome::page_fault)
+            break;
+        const u64 code = w.ept_access == Access::write ? PFERR_WRITE_MASK : PFERR_USER_MASK;
+        const auto mapped = kvm_mmu_do_page_fault(vcpu_, w.gpa.value(), code, false);
+        if (!mapped || mapped.value() == RET_PF_EMULATE)
+            break;
+    }
+    return std::nullopt;
 }
 
 X86Emul VcpuEmulation::fetch(u64 linear, std::span<u8> bytes)

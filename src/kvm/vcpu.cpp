@@ -67,22 +67,23 @@ void Vcpu::signal_arrived()
     [[maybe_unused]] const ssize_t written = write(wake_fd_, &one, sizeof one);
 }
 
-void Vcpu::make_request(u32 request)
+u32 Vcpu::make_request(u32 request)
 {
     requests_.fetch_or(request);
-    if (cpu::LogicalProcessor* lp = running_on.load(); lp && in_guest())
+    const u32 entry = guest_mode_.load();
+    if (cpu::LogicalProcessor* lp = running_on.load(); lp && (entry & 1))
         lp->send_interrupt(kRescheduleVector);
     if ((request & (KVM_REQ_UNBLOCK | KVM_REQ_VM_DEAD | KVM_REQ_EVENT)) && blocking_.load()) {
         const u64 one = 1;
         [[maybe_unused]] const ssize_t written = write(wake_fd_, &one, sizeof one);
     }
+    return entry;
 }
 
-void Vcpu::wait_outside_guest()
+void Vcpu::wait_until_left(u32 entry)
 {
-    const u32 mode = guest_mode_.load();
-    if (mode & 1)
-        guest_mode_.wait(mode);
+    if (entry & 1)
+        guest_mode_.wait(entry);
 }
 
 void Vcpu::set_mp_state(u32 state)

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -59,11 +60,11 @@ class Vcpu {
     void signal_arrived();
     void clear_signal() { signal_.store(false); }
     [[nodiscard]] bool signal_pending() const { return signal_.load(std::memory_order_acquire); }
-    // Any thread: do `request` before the next entry, and leave the guest for it.
-    void make_request(u32 request);
-    // True until the processor that ran the guest at the time of the call has left it.
+    // Any thread: do `request` before the next entry, and leave the guest for it. Gives the entry that was
+    // told to, for wait_until_left(): one that began later has seen the request already.
+    u32 make_request(u32 request);
     [[nodiscard]] bool in_guest() const { return guest_mode_.load() & 1; }
-    void wait_outside_guest();
+    void wait_until_left(u32 entry);
 
     [[nodiscard]] u32 mp_state() const { return mp_state_.load(); }
     void set_mp_state(u32 state);
@@ -111,6 +112,7 @@ class Vcpu {
     std::atomic<cpu::LogicalProcessor*> running_on{nullptr};
     std::unordered_map<u32, u64> msrs; // emulated MSRs that are plain state
 
+    std::optional<u64> run_signal_mask; // KVM_SET_SIGNAL_MASK: what is blocked during KVM_RUN
     // Interrupt that user space injects (KVM_INTERRUPT), not yet delivered; -1: none.
     int external_vector = -1;
 

@@ -26,6 +26,7 @@ Vm::Vm(Kvm& kvm, u64 vm_type, const x86_ops& vm_ops)
       shadow_mmio_value(vm_ops.shadow_mmio_value_vmx),
       max_vcpus(kMaxVcpus),
       default_tsc_khz(kvm.tsc_khz()),
+      kvmclock_start_ns(kvm.package().clock().monotonic_ns()),
       kvm_(kvm),
       vcpus_(kMaxVcpus)
 {}
@@ -79,10 +80,12 @@ void Vm::mark_dead()
 
 void Vm::kick_all_vcpus_out(u32 request)
 {
-    for (const auto& vcpu : vcpus())
-        vcpu->make_request(request);
-    for (const auto& vcpu : vcpus())
-        vcpu->wait_outside_guest();
+    const auto all = vcpus();
+    std::vector<u32> entries;
+    for (const auto& vcpu : all)
+        entries.push_back(vcpu->make_request(request));
+    for (std::size_t i = 0; i < entries.size(); ++i)
+        all[i]->wait_until_left(entries[i]);
 }
 
 void Vm::flush_remote_tlbs()
@@ -97,9 +100,18 @@ void Vm::zap_range(Gfn start, Gfn end, Roots roots)
     {
         const std::lock_guard guard(mmu.lock);
         flush = mmu.zap_leafs(start, end, roots);
+        mmu.note_invalidation();
     }
     if (flush.needed)
         flush_remote_tlbs();
+}
+
+// Page faults that have looked at a slot look again: with slots_lock held exclusively, before the slot
+// changes.
+void Vm::outdate_faults()
+{
+    const std::lock_guard guard(mmu.lock);
+    mmu.note_invalidation();
 }
 
 void Vm::zap_all_fast()
@@ -111,6 +123,7 @@ void Vm::zap_all_fast()
         if (!replaced)
             return mark_dead(); // without memory for one page there is no table to run on
         old = std::move(replaced).value();
+        mmu.note_invalidation();
     }
     kick_all_vcpus_out(KVM_REQ_LOAD_MMU_PGD | KVM_REQ_TLB_FLUSH);
     for (const Hpa table : old)
@@ -184,7 +197,7 @@ Result<void, Errno> Vm::create_slot(const kvm_userspace_memory_region2& region, 
         return fail(Errno{EINVAL});
     if (slot->can_be_private())
         TRY(gmem->bind(*slot, region.guest_memfd_offset));
-    slots.insert(std::move(slot));
+    update_dirty_log(slots.insert(std::move(slot)));
     generation_changed();
     return {};
 }
@@ -204,23 +217,26 @@ Result<void, Errno> Vm::update_slot(Memslot& old, const kvm_userspace_memory_reg
         return fail(Errno{EEXIST});
     if ((base + (npages - 1)).value() & gfn_direct_bits.value())
         return fail(Errno{EINVAL});
+    outdate_faults();
     auto slot = slots.take(region.slot);
     const Gfn from = slot->base;
     slot->base = base;
     slot->flags = region.flags;
-    slots.insert(std::move(slot));
+    Memslot& changed = slots.insert(std::move(slot));
     if (base != from) {
         if (is_td())
             zap_range(from, from + npages, Roots::all);
         else
             zap_all_fast();
     }
+    update_dirty_log(changed);
     generation_changed();
     return {};
 }
 
 Result<void, Errno> Vm::delete_slot(u32 id)
 {
+    outdate_faults();
     const auto slot = slots.take(id);
     // The quirk SLOT_ZAP_ALL: an ordinary VM drops all its tables, a TD only the slot's leaves.
     if (is_td())

@@ -54,6 +54,11 @@ class Vm {
     [[nodiscard]] int check_extension(u32 cap) const;
     [[nodiscard]] Result<void, Errno> set_msr_filter(const spec::kvm::kvm_msr_filter& filter,
                                                      MsrFilter::Bitmaps bitmaps);
+    [[nodiscard]] Result<std::vector<u64>, Errno> get_dirty_log(u32 id);
+    // `bitmap`: the bits to clear, from page `clear.first_page` on; copied once the check has passed.
+    [[nodiscard]] Result<void, Errno> check_clear_dirty_log(const spec::kvm::kvm_clear_dirty_log& clear);
+    [[nodiscard]] Result<void, Errno> clear_dirty_log(const spec::kvm::kvm_clear_dirty_log& clear,
+                                                      std::span<const u64> bitmap);
     [[nodiscard]] IoBus& bus(BusId id) { return buses[static_cast<unsigned>(id)]; }
 
     // Takes guest frames away from the tables; slots_lock is held exclusively.
@@ -94,11 +99,13 @@ class Vm {
     u64 user_space_msr_mask = 0;
     MsrFilter msr_filter;
     bool exit_on_emulation_error = false;
+    u64 manual_dirty_log_protect = 0;
     u32 default_tsc_khz;
     u64 apic_bus_cycles_ns = 1;
     u32 bsp_vcpu_id = 0;
     TdpMmu mmu{*this};
     std::unique_ptr<KvmTdx> tdx;
+    u64 kvmclock_start_ns;           // when the guest's clock was 0; wraps, where it was set ahead
     std::atomic<u64> tlb_flushes{0}; // for statistics and tests
 
   private:
@@ -108,6 +115,9 @@ class Vm {
     [[nodiscard]] Result<void, Errno> delete_slot(u32 id);
     [[nodiscard]] Result<void, Errno> update_slot(Memslot& old,
                                                   const spec::kvm::kvm_userspace_memory_region2& region);
+    [[nodiscard]] Result<Memslot*, Errno> logged_slot(u32 id);
+    void update_dirty_log(Memslot& slot);
+    void outdate_faults();
     void zap_all_fast();
     void generation_changed();
 

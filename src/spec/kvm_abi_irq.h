@@ -108,6 +108,7 @@ inline constexpr u32 KVM_VCPUEVENT_VALID_NMI_PENDING = 1, KVM_VCPUEVENT_VALID_SI
                      KVM_VCPUEVENT_VALID_PAYLOAD = 16, KVM_VCPUEVENT_VALID_TRIPLE_FAULT = 32;
 inline constexpr u8 KVM_X86_SHADOW_INT_MOV_SS = 1, KVM_X86_SHADOW_INT_STI = 2;
 
+inline constexpr u32 KVM_CLOCK_TSC_STABLE = 2, KVM_CLOCK_REALTIME = 4, KVM_CLOCK_HOST_TSC = 8;
 struct kvm_clock_data {
     u64 clock;
     u32 flags;

@@ -93,6 +93,12 @@ struct kvm_run {
             u8 vector;
         } eoi;
         struct {
+            u32 exception;
+            u32 pad;
+            u64 pc;
+            u64 dr6, dr7;
+        } debug;
+        struct {
             u8 error;
             u8 pad[7];
             u32 reason;

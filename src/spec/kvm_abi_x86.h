@@ -63,6 +63,29 @@ struct kvm_debugregs {
 };
 static_assert(sizeof(kvm_debugregs) == 128);
 
+// KVM_SET_GUEST_DEBUG: control.
+inline constexpr u32 KVM_GUESTDBG_ENABLE = 1, KVM_GUESTDBG_SINGLESTEP = 2, KVM_GUESTDBG_USE_SW_BP = 1u << 16,
+                     KVM_GUESTDBG_USE_HW_BP = 1u << 17, KVM_GUESTDBG_INJECT_DB = 1u << 18,
+                     KVM_GUESTDBG_INJECT_BP = 1u << 19, KVM_GUESTDBG_BLOCKIRQ = 1u << 20;
+inline constexpr u32 KVM_GUESTDBG_VALID_MASK = 0x1f0003;
+struct kvm_guest_debug {
+    u32 control, pad;
+    u64 debugreg[8];
+};
+static_assert(sizeof(kvm_guest_debug) == 72);
+
+// Followed by `len` bytes of signal set.
+struct kvm_signal_mask {
+    u32 len;
+};
+
+struct kvm_translation {
+    u64 linear_address;
+    u64 physical_address;
+    u8 valid, writeable, usermode, pad[5];
+};
+static_assert(sizeof(kvm_translation) == 24);
+
 struct kvm_xsave {
     u32 region[1024];
 };

@@ -9,14 +9,13 @@
 #include "kvm/backend_vmx/vmx.h"
 #include "uapi/files.h"
 #include "uapi/interrupt_ioctls.h"
+#include "uapi/memory_ioctls.h"
 
 namespace seamless::uapi {
 
 using namespace spec::kvm;
 
 namespace {
-
-constexpr u32 kMaxCpuidEntries = 256;
 
 // Numbers travel as unsigned long; KVM looks at the low 32 bits.
 struct IoctlRow {
@@ -119,62 +118,6 @@ IoctlResult create_vcpu(const Call& c)
     return fd;
 }
 
-IoctlResult set_region(const Call& c, const kvm_userspace_memory_region2& region)
-{
-    std::shared_ptr<File> file;
-    kvm::GuestMemfd* gmem = nullptr;
-    Errno why{EBADF};
-    if (region.flags & KVM_MEM_GUEST_MEMFD) {
-        const int fd = static_cast<int>(region.guest_memfd);
-        file = c.files.get(fd);
-        if (file && file->kind == File::Kind::guest_memfd)
-            gmem = file->gmem.get();
-        else if (file || fcntl(fd, F_GETFD) >= 0)
-            why = Errno{EINVAL}; // a file, but no guest_memfd
-    }
-    TRY(c.file.vm->set_memory_region(region, gmem, why));
-    return 0;
-}
-
-IoctlResult set_user_memory_region(const Call& c)
-{
-    const auto old = TRY(get_user<kvm_userspace_memory_region>(c.arg));
-    if (old.flags & KVM_MEM_GUEST_MEMFD)
-        return fail(Errno{EINVAL});
-    kvm_userspace_memory_region2 region{};
-    region.slot = old.slot;
-    region.flags = old.flags;
-    region.guest_phys_addr = old.guest_phys_addr;
-    region.memory_size = old.memory_size;
-    region.userspace_addr = old.userspace_addr;
-    return set_region(c, region);
-}
-
-IoctlResult set_user_memory_region2(const Call& c)
-{
-    return set_region(c, TRY(get_user<kvm_userspace_memory_region2>(c.arg)));
-}
-
-IoctlResult create_guest_memfd(const Call& c)
-{
-    const auto args = TRY(get_user<kvm_create_guest_memfd>(c.arg));
-    auto gmem = TRY(kvm::GuestMemfd::create(c.file.vm, args.size, args.flags));
-    const int fd = fcntl(gmem->fd(), F_DUPFD_CLOEXEC, 0);
-    if (fd < 0)
-        return fail(Errno{errno});
-    auto file = std::make_shared<File>();
-    file->kind = File::Kind::guest_memfd;
-    file->gmem = std::move(gmem);
-    c.files.install(fd, std::move(file));
-    return fd;
-}
-
-IoctlResult set_memory_attributes(const Call& c)
-{
-    TRY(c.file.vm->set_memory_attributes(TRY(get_user<kvm_memory_attributes>(c.arg))));
-    return 0;
-}
-
 IoctlResult enable_cap(const Call& c)
 {
     TRY(c.file.vm->enable_cap(TRY(get_user<kvm_enable_cap>(c.arg))));
@@ -247,6 +190,49 @@ IoctlResult set_msr_filter(const Call& c)
     return 0;
 }
 
+// DEVIATION: without a clock of the wall, KVM_CLOCK_REALTIME is neither given nor taken.
+IoctlResult get_clock(const Call& c)
+{
+    base::Clock& clock = c.kvm.package().clock();
+    kvm_clock_data data{};
+    data.clock = clock.monotonic_ns() - c.file.vm->kvmclock_start_ns;
+    data.flags = KVM_CLOCK_TSC_STABLE | KVM_CLOCK_HOST_TSC;
+    data.host_tsc = clock.tsc();
+    TRY(put_user(c.arg, data));
+    return 0;
+}
+
+IoctlResult set_clock(const Call& c)
+{
+    const auto data = TRY(get_user<kvm_clock_data>(c.arg));
+    if (data.flags)
+        return fail(Errno{EINVAL});
+    const std::lock_guard guard(c.file.vm->lock);
+    c.file.vm->kvmclock_start_ns = c.kvm.package().clock().monotonic_ns() - data.clock;
+    return 0;
+}
+
+IoctlResult set_nr_mmu_pages(const Call& c)
+{
+    constexpr u64 kLeast = 64;
+    return c.arg < kLeast ? IoctlResult(fail(Errno{EINVAL})) : IoctlResult(0); // tables are not shadowed
+}
+
+// No 8254 without an 8259, no IOAPIC, and no devices of other kinds: what KVM says then.
+IoctlResult create_pit2(const Call& c)
+{
+    u8 config[64];
+    TRY(copy_from_user(config, c.arg, sizeof config));
+    return fail(Errno{ENOENT});
+}
+IoctlResult no_irqchip(const Call&) { return fail(Errno{ENXIO}); }
+IoctlResult create_device(const Call& c)
+{
+    u8 args[12];
+    TRY(copy_from_user(args, c.arg, sizeof args));
+    return fail(Errno{ENODEV});
+}
+
 IoctlResult vm_memory_encrypt_op(const Call& c)
 {
     if (!c.file.vm->is_td())
@@ -258,6 +244,7 @@ IoctlResult vm_memory_encrypt_op(const Call& c)
 constexpr IoctlRow kVmIoctls[] = {
     {KVM_CHECK_EXTENSION,           vm_check_extension},
     {KVM_CREATE_VCPU,               create_vcpu},
+    {KVM_SET_NR_MMU_PAGES,          set_nr_mmu_pages},
     {KVM_SET_TSS_ADDR,              set_tss_addr},
     {KVM_CREATE_IRQCHIP,            create_irqchip},
     {KVM_SET_BOOT_CPU_ID,           set_boot_cpu_id},
@@ -266,19 +253,27 @@ constexpr IoctlRow kVmIoctls[] = {
     {KVM_SET_IDENTITY_MAP_ADDR,     set_identity_map_addr},
     {KVM_IRQ_LINE,                  irq_line},
     {KVM_SET_GSI_ROUTING,           set_gsi_routing},
+    {KVM_GET_DIRTY_LOG,             get_dirty_log},
     {KVM_REGISTER_COALESCED_MMIO,   register_coalesced_mmio},
     {KVM_UNREGISTER_COALESCED_MMIO, unregister_coalesced_mmio},
     {KVM_SET_USER_MEMORY_REGION,    set_user_memory_region},
     {KVM_IRQFD,                     irqfd},
     {KVM_SIGNAL_MSI,                signal_msi},
     {KVM_SET_MEMORY_ATTRIBUTES,     set_memory_attributes},
+    {KVM_SET_CLOCK,                 set_clock},
+    {KVM_CREATE_PIT2,               create_pit2},
     {KVM_IOEVENTFD,                 ioeventfd},
     {KVM_ENABLE_CAP,                enable_cap},
     {KVM_SET_USER_MEMORY_REGION2,   set_user_memory_region2},
     {KVM_X86_SET_MSR_FILTER,        set_msr_filter},
+    {KVM_GET_CLOCK,                 get_clock},
+    {KVM_SET_IRQCHIP,               no_irqchip},
     {KVM_IRQ_LINE_STATUS,           irq_line_status},
     {KVM_MEMORY_ENCRYPT_OP,         vm_memory_encrypt_op},
+    {KVM_CREATE_DEVICE,             create_device},
+    {KVM_CLEAR_DIRTY_LOG,           clear_dirty_log},
     {KVM_CREATE_GUEST_MEMFD,        create_guest_memfd},
+    {KVM_GET_IRQCHIP,               no_irqchip},
 };
 // clang-format on
 static_assert(sorted(kVmIoctls));
@@ -297,67 +292,6 @@ IoctlResult vm_ioctl(const Call& call)
         return fail(Errno{EIO});
     const IoctlRow* row = base::find_row(kVmIoctls, &IoctlRow::request, static_cast<u32>(call.request));
     return row ? row->run(call) : IoctlResult(fail(Errno{ENOTTY}));
-}
-
-namespace {
-
-IoctlResult td_capabilities(const Call& c, const kvm_tdx_cmd& cmd)
-{
-    if (cmd.flags)
-        return fail(Errno{EINVAL});
-    const u32 room = TRY(get_user<u32>(cmd.data + offsetof(kvm_tdx_capabilities, cpuid)));
-    const auto caps = TRY(kvm::tdx_get_capabilities(*c.file.vm));
-    if (room < caps.cpuid.size())
-        return fail(Errno{E2BIG});
-    kvm_tdx_capabilities out{};
-    out.supported_attrs = caps.supported_attrs;
-    out.supported_xfam = caps.supported_xfam;
-    out.user_tdvmcallinfo_1_r11 = caps.user_tdvmcallinfo_1_r11;
-    out.cpuid.nent = static_cast<u32>(caps.cpuid.size());
-    TRY(put_user(cmd.data, out));
-    TRY(copy_to_user(cmd.data + sizeof out, caps.cpuid.data(), caps.cpuid.size() * sizeof caps.cpuid[0]));
-    return 0;
-}
-
-IoctlResult td_init_vm(const Call& c, kvm_tdx_cmd& cmd)
-{
-    if (c.file.vm->tdx->state != kvm::TdState::UNINITIALIZED || cmd.flags)
-        return fail(Errno{EINVAL});
-    const auto params = TRY(get_user<kvm_tdx_init_vm>(cmd.data));
-    if (params.cpuid.nent > kMaxCpuidEntries)
-        return fail(Errno{E2BIG});
-    std::vector<kvm_cpuid_entry2> cpuid(params.cpuid.nent);
-    TRY(copy_from_user(cpuid.data(), cmd.data + sizeof params, cpuid.size() * sizeof(kvm_cpuid_entry2)));
-    TRY(kvm::tdx_init_vm(*c.file.vm, params, cpuid, cmd.hw_error));
-    return 0;
-}
-
-IoctlResult td_vm_command(const Call& c, kvm_tdx_cmd& cmd)
-{
-    switch (cmd.id) {
-    case KVM_TDX_CAPABILITIES:
-        return td_capabilities(c, cmd);
-    case KVM_TDX_INIT_VM:
-        return td_init_vm(c, cmd);
-    default:
-        TRY(kvm::tdx_finalize_vm(*c.file.vm, cmd.hw_error));
-        return 0;
-    }
-}
-
-} // namespace
-
-IoctlResult tdx_vm_ioctl(const Call& c)
-{
-    auto cmd = TRY(get_user<kvm_tdx_cmd>(c.arg));
-    if (cmd.hw_error)
-        return fail(Errno{EINVAL});
-    if (cmd.id != KVM_TDX_CAPABILITIES && cmd.id != KVM_TDX_INIT_VM && cmd.id != KVM_TDX_FINALIZE_VM)
-        return fail(Errno{EINVAL});
-    const std::lock_guard guard(c.file.vm->lock);
-    const IoctlResult result = td_vm_command(c, cmd);
-    TRY(put_user(c.arg, cmd)); // success or not, so that hw_error is seen
-    return result;
 }
 
 } // namespace seamless::uapi

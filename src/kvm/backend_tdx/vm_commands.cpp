@@ -246,6 +246,7 @@ Result<void, Errno> tdx_finalize_vm(Vm& vm, u64& hw_error)
 {
     KvmTdx& td = *vm.tdx;
     const std::unique_lock slots(vm.slots_lock);
+    const std::lock_guard mmu(vm.mmu.lock); // no page is mapped meanwhile
     if (!td.has_hkid() || td.state != TdState::INITIALIZED)
         return fail(Errno{EINVAL});
     if (td.nr_premapped != 0)

@@ -62,6 +62,8 @@ void vmx_inject_events(Vcpu& vcpu)
         v.entry_exception_error_code = vmx.inject_error;
         v.entry_instruction_len = vmx.inject_length;
         vmx.inject_info = 0;
+    } else if (vmx.guest_debug & KVM_GUESTDBG_BLOCKIRQ) {
+        return; // they stay pending
     } else if (vcpu.nmi_pending.load() != 0 && nmi_allowed(v)) {
         v.entry_intr_info = intr_info::VALID | intr_info::NMI | static_cast<u32>(Vector::NMI);
         vcpu.nmi_pending.fetch_sub(1);

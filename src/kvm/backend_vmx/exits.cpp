@@ -32,7 +32,7 @@ Handled handle_nothing(Vcpu&) { return kResume; }
 Handled handle_skip(Vcpu& vcpu)
 {
     vmx_skip_instruction(vcpu);
-    return kResume;
+    return vmx_steps(*vcpu.vmx) ? vmx_do_singlestep(vcpu) : Handled{kResume};
 }
 
 Handled handle_exception(Vcpu& vcpu)
@@ -40,6 +40,9 @@ Handled handle_exception(Vcpu& vcpu)
     const u32 info = vmcs(vcpu).exit_intr_info;
     if (intr_info::type(info) == intr_info::NMI || intr_info::vector(info) == static_cast<u8>(Vector::MC))
         return kResume;
+    const auto vector = static_cast<Vector>(intr_info::vector(info));
+    if (vector == Vector::DB || vector == Vector::BP)
+        return vmx_handle_debug_exception(vcpu, vector);
     kvm_run& run = vcpu.run();
     run.exit_reason = KVM_EXIT_EXCEPTION;
     run.ex.exception = intr_info::vector(info);
@@ -142,7 +145,13 @@ Handled handle_io(Vcpu& vcpu)
     return kToUser;
 }
 
-Handled msr_failed(Vcpu& vcpu, u32 exit_reason, u32 index, u64 data, u32 reason = KVM_MSR_EXIT_REASON_UNKNOWN)
+// Which of KVM's two failures it was: there is no such MSR, or the access is not allowed.
+u32 msr_failure(Errno why)
+{
+    return why == Errno{ENOENT} ? KVM_MSR_EXIT_REASON_UNKNOWN : KVM_MSR_EXIT_REASON_INVAL;
+}
+
+Handled msr_failed(Vcpu& vcpu, u32 exit_reason, u32 index, u64 data, u32 reason)
 {
     if (!(vcpu.vm().user_space_msr_mask & reason))
         return raise(vcpu, Vector::GP);
@@ -172,7 +181,7 @@ Handled handle_rdmsr(Vcpu& vcpu)
         return msr_failed(vcpu, KVM_EXIT_X86_RDMSR, index, 0, KVM_MSR_EXIT_REASON_FILTER);
     const auto value = vcpu.vm().ops.get_msr(vcpu, index, false);
     if (!value)
-        return msr_failed(vcpu, KVM_EXIT_X86_RDMSR, index, 0);
+        return msr_failed(vcpu, KVM_EXIT_X86_RDMSR, index, 0, msr_failure(value.error()));
     context(vcpu)[Gpr::rax] = static_cast<u32>(value.value());
     context(vcpu)[Gpr::rdx] = value.value() >> 32;
     return handle_skip(vcpu);
@@ -184,8 +193,8 @@ Handled handle_wrmsr(Vcpu& vcpu)
     const u64 data = context(vcpu)[Gpr::rdx] << 32 | static_cast<u32>(context(vcpu)[Gpr::rax]);
     if (!vcpu.vm().msr_filter.allows(index, KVM_MSR_FILTER_WRITE))
         return msr_failed(vcpu, KVM_EXIT_X86_WRMSR, index, data, KVM_MSR_EXIT_REASON_FILTER);
-    if (!vcpu.vm().ops.set_msr(vcpu, index, data, false))
-        return msr_failed(vcpu, KVM_EXIT_X86_WRMSR, index, data);
+    if (const auto set = vcpu.vm().ops.set_msr(vcpu, index, data, false); !set)
+        return msr_failed(vcpu, KVM_EXIT_X86_WRMSR, index, data, msr_failure(set.error()));
     return handle_skip(vcpu);
 }
 
@@ -198,8 +207,13 @@ Handled handle_cr8(Vcpu& vcpu, bool write, unsigned gpr)
     const u64 value = read_gpr(vcpu, gpr);
     if (value > 15)
         return raise(vcpu, Vector::GP);
+    const u64 before = vmx_cr8(vcpu);
     vmx_set_cr8(vcpu, value);
-    return handle_skip(vcpu);
+    const Handled skipped = handle_skip(vcpu);
+    if (vcpu.vm().irqchip_split || before <= value)
+        return skipped;
+    vcpu.run().exit_reason = KVM_EXIT_SET_TPR; // user space's APIC may have an interrupt that it held back
+    return kToUser;
 }
 
 // SDM: "Exit Qualification for Control-Register Accesses". Only writes that change an owned bit exit.
@@ -234,6 +248,11 @@ Handled handle_cr_access(Vcpu& vcpu)
         return raise(vcpu, Vector::UD);
     }
     return handle_skip(vcpu);
+}
+
+Handled handle_dr(Vcpu& vcpu)
+{
+    return vmx_access_dr(vcpu, vmcs(vcpu).exit_qualification) ? handle_skip(vcpu) : raise(vcpu, Vector::GP);
 }
 
 Handled handle_xsetbv(Vcpu& vcpu)
@@ -313,6 +332,7 @@ constexpr ExitRow kExits[] = {
     {ExitReason::VMOFF,               handle_undefined},
     {ExitReason::VMON,                handle_undefined},
     {ExitReason::CR_ACCESS,           handle_cr_access},
+    {ExitReason::DR_ACCESS,           handle_dr},
     {ExitReason::IO_INSTRUCTION,      handle_io},
     {ExitReason::MSR_READ,            handle_rdmsr},
     {ExitReason::MSR_WRITE,           handle_wrmsr},

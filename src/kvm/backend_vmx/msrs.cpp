@@ -55,6 +55,7 @@ constexpr MsrRow kMsrs[] = {
 // clang-format on
 static_assert(base::strictly_ascending(kMsrs, &MsrRow::index));
 
+// No such MSR: ENOENT. An access or a value that is not allowed: EINVAL.
 constexpr u32 kFirstMtrr = 0x200, kLastMtrr = 0x26f, kFirstX2apic = 0x800, kLastX2apic = 0x8ff;
 
 bool is_mtrr(u32 index)
@@ -112,7 +113,7 @@ Result<u64, Errno> vmx_get_msr(Vcpu& vcpu, u32 index, bool)
         return apic_here(vcpu) ? vcpu.lapic.tsc_deadline() : 0;
     const MsrRow* row = base::find_row(kMsrs, &MsrRow::index, index);
     if (!row && !is_mtrr(index))
-        return fail(Errno{EINVAL});
+        return fail(Errno{ENOENT});
     if (row && row->place)
         return row->place(*vcpu.vmx);
     const auto stored = vcpu.msrs.find(index);
@@ -127,7 +128,7 @@ Result<void, Errno> vmx_set_msr(Vcpu& vcpu, u32 index, u64 data, bool host)
     if (index == number(Msr::IA32_BIOS_SIGN_ID) && !host)
         return {}; // a guest asks for the revision this way
     if (!row && !is_mtrr(index))
-        return fail(Errno{EINVAL});
+        return fail(Errno{ENOENT});
     if (row && (data & ~row->writable))
         return fail(Errno{EINVAL});
     if (holds_address(index) && !is_canonical(data))

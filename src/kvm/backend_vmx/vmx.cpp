@@ -68,8 +68,8 @@ void init_vmcs(Vcpu& vcpu)
     v.proc_based = proc::TSC_OFFSETTING | proc::HLT_EXITING | proc::MWAIT_EXITING | proc::MONITOR_EXITING |
                    proc::RDPMC_EXITING | proc::UNCONDITIONAL_IO_EXITING | proc::MSR_BITMAPS |
                    proc::SECONDARY_CONTROLS;
-    if (vcpu.vm().irqchip_split) // CR8 is a view of the APIC's task priority
-        v.proc_based |= proc::CR8_LOAD_EXITING | proc::CR8_STORE_EXITING;
+    // CR8 is a view of the APIC's task priority, be the APIC here or in user space.
+    v.proc_based |= proc::CR8_LOAD_EXITING | proc::CR8_STORE_EXITING;
     v.proc_based2 = proc2::EPT | proc2::RDTSCP | proc2::VPID | proc2::UNRESTRICTED_GUEST | proc2::INVPCID |
                     proc2::WBINVD_EXITING | proc2::XSAVES;
     v.exception_bitmap = 1u << static_cast<u8>(Vector::MC);
@@ -185,7 +185,10 @@ Fastpath vmx_vcpu_run(Vcpu& vcpu, cpu::LogicalProcessor& lp)
     v.entry_controls = (v.entry_controls & ~kEntryIa32eGuest) | (v.efer & efer::LMA ? kEntryIa32eGuest : 0);
     v.idt_vectoring_info = 0;
     TRACE(vcpu.trace(), trace::Event::kvm_entry, v.rip);
+    vmx_begin_step(vmx);
+    vmx.dr6_at_entry = vmx.context.dr6;
     lp.vm_enter(v, vmx.context);
+    vmx_end_step(vmx);
     const auto reason = static_cast<ExitReason>(v.exit_reason & 0xffff);
     const bool has_gpa = reason == ExitReason::EPT_VIOLATION || reason == ExitReason::EPT_MISCONFIG;
     TRACE(vcpu.trace(), trace::Event::kvm_exit, exit_reason_name(reason), exit_reason_name(reason),

@@ -25,6 +25,17 @@ struct VcpuVmx {
     u32 inject_error = 0;
     u32 inject_length = 0;
     std::unique_ptr<VcpuEmulation> emulation;
+
+    // KVM_SET_GUEST_DEBUG: its control, 0 without KVM_GUESTDBG_ENABLE, and what it puts aside.
+    u32 guest_debug = 0;
+    u64 guest_dr[4] = {}, guest_dr7 = 0;
+    bool step_flag_is_ours = false;
+    u64 dr6_at_entry = 0;
+    u32 debug_event_length = 0; // of the instruction that made the last debug exit
+    [[nodiscard]] bool debugger_has_registers() const
+    {
+        return guest_debug & spec::kvm::KVM_GUESTDBG_USE_HW_BP;
+    }
 };
 
 [[nodiscard]] Result<void, Errno> vmx_vm_init(Vm& vm);
@@ -56,6 +67,19 @@ void vmx_get_events(Vcpu& vcpu, spec::kvm::kvm_vcpu_events& events);
 [[nodiscard]] Result<void, Errno> vmx_set_msr(Vcpu& vcpu, u32 index, u64 data, bool host);
 [[nodiscard]] std::span<const u32> vmx_msr_index_list();
 void vmx_msr_filter_changed(Vcpu& vcpu);
+
+// A debugger in user space (debug.cpp).
+[[nodiscard]] Result<void, Errno> vmx_set_guest_debug(Vcpu& vcpu, const spec::kvm::kvm_guest_debug& debug);
+void vmx_begin_step(VcpuVmx& vmx); // around an entry
+void vmx_end_step(VcpuVmx& vmx);
+// True if an instruction that KVM completes must trap, and that trap: the guest's or the debugger's.
+[[nodiscard]] bool vmx_steps(const VcpuVmx& vmx);
+[[nodiscard]] Handled vmx_do_singlestep(Vcpu& vcpu);
+[[nodiscard]] Handled vmx_handle_debug_exception(Vcpu& vcpu, spec::Vector vector);
+// The guest's own debug register: 0 to 3, 6, 7.
+[[nodiscard]] u64& vmx_guest_dr(VcpuVmx& vmx, unsigned n);
+// MOV DR that exited; false: #GP.
+[[nodiscard]] bool vmx_access_dr(Vcpu& vcpu, u64 qualification);
 
 // Raised by KVM in place of the instruction that exited.
 void vmx_queue_exception(Vcpu& vcpu, spec::Vector vector, u32 error_code = 0);

@@ -18,8 +18,11 @@ struct PageFault {
     bool write = false, exec = false, present = false, rsvd = false, is_private = false;
     bool prefetch = false;
     Gfn gfn; // without the shared bit
+    // What was found, and when: `slot` may be gone once the MMU's sequence has moved on.
+    u64 mmu_seq = 0;
     const Memslot* slot = nullptr;
-    Hpa page; // what to map: the frame of `gfn`
+    u64 mmio_generation = 0; // of the memslots in which there was none
+    Hpa page;                // what to map: the frame of `gfn`
     bool map_writable = false;
     unsigned goal_level = 0;
     bool out_of_memory = false; // set by the MMU: retrying would not help

@@ -45,20 +45,18 @@ bool host_range_mapped(u64 hva, u64 bytes)
     return mincore(reinterpret_cast<void*>(hva), bytes, resident) == 0;
 }
 
-// The largest leaf that the slot's alignment allows: host memory is contiguous wherever it is mapped.
+// The largest leaf that the slot's alignment allows.
 unsigned shared_level(const Memslot& slot, Gfn gfn, const Vm& vm)
 {
     const u64 frames = ept::level_size(1) >> kPageShift;
     const Gfn start(align_down(gfn.value(), frames));
-    if (vm.gfn_direct_bits.value() != 0 || start < slot.base || !slot.contains(start + (frames - 1)))
+    if (vm.gfn_direct_bits.value() != 0 || slot.dirty || start < slot.base ||
+        !slot.contains(start + (frames - 1)))
         return 0;
-    if (!aligned(slot.hva(start), ept::level_size(1)) ||
-        !host_range_mapped(slot.hva(start), ept::level_size(1)))
-        return 0;
-    return 1;
+    return aligned(slot.hva(start), ept::level_size(1)) ? 1 : 0;
 }
 
-Result<RetPf, Errno> fault_in_private(PageFault& fault)
+Result<RetPf, Errno> find_private(PageFault& fault)
 {
     GuestMemfd* gmem = fault.slot->gmem;
     if (!gmem) {
@@ -71,25 +69,23 @@ Result<RetPf, Errno> fault_in_private(PageFault& fault)
     return RET_PF_CONTINUE;
 }
 
-Result<RetPf, Errno> fault_in_shared(PageFault& fault)
+Result<RetPf, Errno> find_shared(PageFault& fault)
 {
-    const bool want_write = fault.write && !fault.slot->readonly();
     if (fault.write && fault.slot->readonly())
         return RET_PF_EMULATE;
-    const u64 hva = fault.slot->hva(fault.gfn);
-    bool writable = !fault.slot->readonly() && host_page_ok(hva, true);
-    if (!writable && (want_write || !host_page_ok(hva, false)))
-        return fail(Errno{EFAULT});
-    fault.map_writable = writable;
-    fault.page = Hpa(hva);
+    fault.map_writable = !fault.slot->readonly();
+    fault.page = Hpa(fault.slot->hva(fault.gfn));
     fault.goal_level = shared_level(*fault.slot, fault.gfn, fault.vcpu.vm());
     return RET_PF_CONTINUE;
 }
 
 // Finds what is behind the frame. RET_PF_CONTINUE: go on and map it.
-Result<RetPf, Errno> faultin_pfn(PageFault& fault)
+Result<RetPf, Errno> find_page(PageFault& fault)
 {
     Vm& vm = fault.vcpu.vm();
+    const std::shared_lock slots(vm.slots_lock);
+    fault.mmu_seq = vm.mmu.invalidation_seq();
+    fault.slot = vm.slots.find(fault.gfn);
     const bool attribute_private = vm.attributes.get(fault.gfn) & KVM_MEMORY_ATTRIBUTE_PRIVATE;
     if (vm.has_private_mem && fault.is_private != attribute_private) {
         (void)memory_fault_exit(fault.vcpu, fault);
@@ -100,23 +96,44 @@ Result<RetPf, Errno> faultin_pfn(PageFault& fault)
             (void)memory_fault_exit(fault.vcpu, fault);
             return fail(Errno{EFAULT});
         }
-        fault.vcpu.mmio_cache = {.gfn = fault.gfn, .generation = vm.slots.generation(), .valid = true};
+        fault.mmio_generation = vm.slots.generation();
+        fault.vcpu.mmio_cache = {.gfn = fault.gfn, .generation = fault.mmio_generation, .valid = true};
         if (gpa_of(fault.gfn).value() >> mem::kMaxPhysicalAddress)
             return RET_PF_EMULATE;
         return RET_PF_CONTINUE;
     }
-    return fault.is_private ? fault_in_private(fault) : fault_in_shared(fault);
+    return fault.is_private ? find_private(fault) : find_shared(fault);
+}
+
+// The VMM's page, which may have to be made first, by whoever in the VMM handles its faults: no lock is held.
+Result<RetPf, Errno> fault_in_host_page(PageFault& fault)
+{
+    const u64 hva = fault.page.value();
+    const bool writable = fault.map_writable && host_page_ok(hva, true);
+    if (!writable && (fault.write || !host_page_ok(hva, false))) {
+        const bool raced = fault.vcpu.vm().mmu.invalidation_seq() != fault.mmu_seq;
+        return raced ? Result<RetPf, Errno>(RET_PF_RETRY) : Result<RetPf, Errno>(fail(Errno{EFAULT}));
+    }
+    fault.map_writable = writable;
+    // Host memory is contiguous wherever it is mapped.
+    if (fault.goal_level == 1 && !host_range_mapped(align_down(hva, ept::level_size(1)), ept::level_size(1)))
+        fault.goal_level = 0;
+    return RET_PF_CONTINUE;
 }
 
 Result<RetPf, Errno> kvm_tdp_page_fault(PageFault& fault)
 {
     Vm& vm = fault.vcpu.vm();
-    const std::shared_lock slots(vm.slots_lock);
-    fault.slot = vm.slots.find(fault.gfn);
-    const RetPf found = TRY(faultin_pfn(fault));
+    RetPf found = TRY(find_page(fault));
+    if (found == RET_PF_CONTINUE && fault.slot && !fault.is_private)
+        found = TRY(fault_in_host_page(fault));
     if (found != RET_PF_CONTINUE)
         return found;
     const std::lock_guard mmu(vm.mmu.lock);
+    if (vm.mmu.invalidation_seq() != fault.mmu_seq) {
+        vm.mmu.raced_faults.fetch_add(1);
+        return RET_PF_RETRY;
+    }
     return vm.mmu.map(fault);
 }
 

@@ -4,6 +4,7 @@
 #include "kvm/mmu/tdp_mmu.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "kvm/mmu/mmu.h"
 #include "kvm/vcpu.h"
@@ -33,6 +34,12 @@ bool is_access_allowed(const PageFault& fault, u64 spte)
     if (fault.prefetch)
         return true;
     return (fault.exec ? spte & ept::X : fault.write ? spte & ept::W : spte & ept::R) != 0;
+}
+
+// The same page with more permissions: a stale translation faults, and no more than that.
+bool only_adds_rights(u64 before, u64 after)
+{
+    return ((before ^ after) & (ept::ADDRESS | ept::LEAF)) == 0 && (before & ~after & ept::RWX) == 0;
 }
 
 } // namespace
@@ -136,7 +143,7 @@ RetPf TdpMmu::set_leaf(PageFault& fault, Hpa entry, u64 old, unsigned level)
         return RET_PF_SPURIOUS;
     const bool mmio = fault.slot == nullptr;
     const u64 spte =
-        mmio ? make_mmio_spte(fault.gfn, vm_.slots.generation() & kMmioGenerationMask, vm_.shadow_mmio_value)
+        mmio ? make_mmio_spte(fault.gfn, fault.mmio_generation & kMmioGenerationMask, vm_.shadow_mmio_value)
              : make_leaf_spte(Hpa(fault.page.value() & ~(ept::level_size(level) - 1)), level,
                               fault.map_writable, vm_.ignore_guest_pat);
     RetPf result = RET_PF_SPURIOUS;
@@ -145,16 +152,17 @@ RetPf TdpMmu::set_leaf(PageFault& fault, Hpa entry, u64 old, unsigned level)
         if (fault.is_private && !vm_.ops.set_external_spte(vm_, fault.gfn, level, fault.page))
             return RET_PF_RETRY;
         const u64 before = exchange(entry, spte);
-        if (is_shadow_present_pte(before)) {
-            if (!is_last_spte(before, level))
-                collect(child_of(before), level - 1, split_);
+        if (is_shadow_present_pte(before) && !is_last_spte(before, level))
+            collect(child_of(before), level - 1, split_);
+        if (is_shadow_present_pte(before) && !only_adds_rights(before, spte))
             vm_.flush_remote_tlbs();
-        }
     }
+    if (fault.slot && fault.slot->dirty && (spte & ept::W))
+        fault.slot->dirty->mark(fault.gfn - fault.slot->base);
     if (!mmio)
         return result;
     TRACE(fault.vcpu.trace(), trace::Event::mark_mmio_spte, fault.gfn.value(), spte, 0,
-          vm_.slots.generation() & kMmioGenerationMask);
+          fault.mmio_generation & kMmioGenerationMask);
     return RET_PF_EMULATE;
 }
 
@@ -190,6 +198,48 @@ TlbFlush TdpMmu::zap_table(Hpa table, unsigned level, u64 table_gfn, u64 start, 
             continue; // the VM is bugged; its page stays with the TD
         exchange(entry, vm_.shadow_nonpresent_value);
         flush.needed |= !mirror; // a private page was flushed by TRACK
+    }
+    return flush;
+}
+
+TlbFlush TdpMmu::write_protect(Gfn start, Gfn end)
+{
+    const u64 direct_bits = vm_.gfn_direct_bits.value();
+    if (direct_ == Hpa())
+        return {};
+    return write_protect_table(direct_, levels_ - 1, 0, start.value() | direct_bits,
+                               end.value() | direct_bits);
+}
+
+TlbFlush TdpMmu::write_protect_masked(Gfn base, u64 mask)
+{
+    TlbFlush flush;
+    for (; mask != 0; mask &= mask - 1) {
+        const Gfn gfn = base + static_cast<u64>(std::countr_zero(mask));
+        flush |= write_protect(gfn, gfn + 1);
+    }
+    return flush;
+}
+
+TlbFlush TdpMmu::write_protect_table(Hpa table, unsigned level, u64 table_gfn, u64 start, u64 end)
+{
+    TlbFlush flush;
+    const u64 step = frames_at(level);
+    for (u64 i = start <= table_gfn ? 0 : (start - table_gfn) / step;
+         i < ept::kEntriesPerTable && table_gfn + i * step < end; ++i) {
+        const Hpa entry = table + i * sizeof(u64);
+        const u64 spte = mem::load<u64>(entry);
+        if (!is_shadow_present_pte(spte))
+            continue;
+        if (!is_last_spte(spte, level)) {
+            flush |= write_protect_table(child_of(spte), level - 1, table_gfn + i * step, start, end);
+            continue;
+        }
+        if (level > 0) // its frames come back one by one
+            exchange(entry, vm_.shadow_nonpresent_value);
+        else
+            __atomic_fetch_and(mem::host_ptr<u64>(entry), ~ept::W, __ATOMIC_SEQ_CST);
+        flush.needed |= level > 0 || (spte & ept::W);
     }
     return flush;
 }

@@ -3,6 +3,7 @@
 // shared bit); the mirror root of a TD is KVM's copy of its secure EPT, changed there through SEAMCALLs.
 #pragma once
 
+#include <atomic>
 #include <mutex>
 #include <unordered_map>
 #include <vector>
@@ -48,26 +49,37 @@ class TdpMmu {
     [[nodiscard]] u64 lookup(Gfn gfn, bool mirror, unsigned* level = nullptr) const;
     // Leaves of [start, end) that have memory behind them. MMIO SPTEs stay: they die with their root.
     TlbFlush zap_leafs(Gfn start, Gfn end, Roots roots);
+    // Makes the next write to the frames fault: all of [start, end), where large leaves are dropped, or those
+    // of the 64 from `base` on that `mask` names.
+    TlbFlush write_protect(Gfn start, Gfn end);
+    TlbFlush write_protect_masked(Gfn base, u64 mask);
     // A fresh direct root; gives the tables of the old one, to be freed once no processor walks them.
     [[nodiscard]] Result<std::vector<Hpa>, Errno> replace_direct_root();
     // The mirror's tables go last, when the TD has lost its key: each returns its page of the secure EPT.
     void free_mirror();
 
-    std::mutex lock; // mmu_lock
+    // A fault looks for the page without a lock, for that may take time: what it found counts only if nothing
+    // was taken away since it looked. KVM's mmu_invalidate_seq.
+    [[nodiscard]] u64 invalidation_seq() const { return invalidate_seq_.load(); }
+    // With `lock` held: faults that began before start again.
+    void note_invalidation() { ++invalidate_seq_; }
+
+    std::mutex lock;                  // mmu_lock
+    std::atomic<u64> raced_faults{0}; // for statistics and tests
 
   private:
-    struct Step;
-
     [[nodiscard]] Result<Hpa, Errno> alloc_table();
     [[nodiscard]] RetPf link(PageFault& fault, Hpa entry, u64 old, unsigned level);
     [[nodiscard]] RetPf set_leaf(PageFault& fault, Hpa entry, u64 old, unsigned level);
     TlbFlush zap_table(Hpa table, unsigned level, u64 table_gfn, u64 start, u64 end, bool mirror);
+    TlbFlush write_protect_table(Hpa table, unsigned level, u64 table_gfn, u64 start, u64 end);
     void collect(Hpa table, unsigned level, std::vector<Hpa>& tables) const;
 
     Vm& vm_;
     Hpa direct_;
     Hpa mirror_;
     unsigned levels_ = 4;
+    std::atomic<u64> invalidate_seq_{0};
     std::unordered_map<u64, Hpa> external_; // mirror table -> the page of the secure EPT
     std::vector<Hpa> split_; // tables that a huge leaf replaced or that replaced one: none are freed early
 };
