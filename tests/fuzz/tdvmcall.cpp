@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fuzzes TDG.VP.VMCALL through the TDX module and KVM: any registers from the guest, any answers from the
 // VMM, with devices, memory attributes and mappings that change in between. The guest is a script.
+#include "fuzz/budget.h"
 #include "fuzz/input.h"
 #include "fuzz/target.h"
 #include "spec/tdx_ghci.h"
@@ -100,6 +101,9 @@ class Session {
             v.exit_reason = static_cast<u32>(spec::ExitReason::EXTERNAL_INTERRUPT);
             host_.device->signal_arrived();
         });
+        // A guest that halts sleeps until a signal comes.
+        const Budget budget([](void* d) { static_cast<uapi::Device*>(d)->signal_arrived(); },
+                            host_.device.get());
         for (unsigned i = 0; i < kMostEntries && host_.lp().left() > 0; ++i) {
             if (in_.below(16) == 15)
                 td_.run->immediate_exit = 1;
