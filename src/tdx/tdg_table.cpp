@@ -14,19 +14,20 @@ constexpr u16 n(TdgLeaf leaf) { return static_cast<u16>(leaf); }
 
 // clang-format off
 constexpr TdgRow kRows[] = {
-    {n(TdgLeaf::VP_VMCALL),       "TDG.VP.VMCALL",       tdg_vp_vmcall},
-    {n(TdgLeaf::VP_INFO),         "TDG.VP.INFO",         tdg_vp_info},
-    {n(TdgLeaf::MR_RTMR_EXTEND),  "TDG.MR.RTMR.EXTEND",  tdg_mr_rtmr_extend},
-    {n(TdgLeaf::VP_VEINFO_GET),   "TDG.VP.VEINFO.GET",   tdg_vp_veinfo_get, 1},
-    {n(TdgLeaf::MR_REPORT),       "TDG.MR.REPORT",       tdg_mr_report},
-    {n(TdgLeaf::VP_CPUIDVE_SET),  "TDG.VP.CPUIDVE.SET",  tdg_vp_cpuidve_set},
-    {n(TdgLeaf::MEM_PAGE_ACCEPT), "TDG.MEM.PAGE.ACCEPT", tdg_mem_page_accept},
-    {n(TdgLeaf::VM_RD),           "TDG.VM.RD",           tdg_vm_rd, 1},
-    {n(TdgLeaf::VM_WR),           "TDG.VM.WR",           tdg_vm_wr},
-    {n(TdgLeaf::VP_RD),           "TDG.VP.RD",           tdg_vp_rd},
-    {n(TdgLeaf::VP_WR),           "TDG.VP.WR",           tdg_vp_wr},
-    {n(TdgLeaf::SYS_RD),          "TDG.SYS.RD",          tdg_sys_rd},
-    {n(TdgLeaf::MR_VERIFYREPORT), "TDG.MR.VERIFYREPORT", tdg_mr_verifyreport},
+    {n(TdgLeaf::VP_VMCALL),          "TDG.VP.VMCALL",        tdg_vp_vmcall},
+    {n(TdgLeaf::VP_INFO),            "TDG.VP.INFO",          tdg_vp_info},
+    {n(TdgLeaf::MR_RTMR_EXTEND),     "TDG.MR.RTMR.EXTEND",   tdg_mr_rtmr_extend},
+    {n(TdgLeaf::VP_VEINFO_GET),      "TDG.VP.VEINFO.GET",    tdg_vp_veinfo_get, 1},
+    {n(TdgLeaf::MR_REPORT),          "TDG.MR.REPORT",        tdg_mr_report},
+    {n(TdgLeaf::VP_CPUIDVE_SET),     "TDG.VP.CPUIDVE.SET",   tdg_vp_cpuidve_set},
+    {n(TdgLeaf::MEM_PAGE_ACCEPT),    "TDG.MEM.PAGE.ACCEPT",  tdg_mem_page_accept},
+    {n(TdgLeaf::VM_RD),              "TDG.VM.RD",            tdg_vm_rd, 1},
+    {n(TdgLeaf::VM_WR),              "TDG.VM.WR",            tdg_vm_wr},
+    {n(TdgLeaf::VP_RD),              "TDG.VP.RD",            tdg_vp_rd},
+    {n(TdgLeaf::VP_WR),              "TDG.VP.WR",            tdg_vp_wr},
+    {n(TdgLeaf::SYS_RD),             "TDG.SYS.RD",           tdg_sys_rd},
+    {n(TdgLeaf::MR_VERIFYREPORT),    "TDG.MR.VERIFYREPORT",  tdg_mr_verifyreport},
+    {n(TdgLeaf::MEM_PAGE_ATTR_RD),   "TDG.MEM.PAGE.ATTR.RD", tdg_mem_page_attr_rd},
 };
 // clang-format on
 static_assert(strictly_ascending(kRows, &TdgRow::number));

@@ -48,6 +48,7 @@ TdgOutcome tdg_vp_veinfo_get(TdgCall&);
 TdgOutcome tdg_mr_report(TdgCall&);
 TdgOutcome tdg_vp_cpuidve_set(TdgCall&);
 TdgOutcome tdg_mem_page_accept(TdgCall&);
+TdgOutcome tdg_mem_page_attr_rd(TdgCall&);
 TdgOutcome tdg_vm_rd(TdgCall&);
 TdgOutcome tdg_vm_wr(TdgCall&);
 TdgOutcome tdg_vp_rd(TdgCall&);

@@ -111,6 +111,7 @@ TEST_F(Refusal, EveryTdgLeafHasOne)
         {TdgLeaf::VP_WR,           {{Gpr::rdx, md::VCPU_INDEX}, {Gpr::r9, 1}},          METADATA_FIELD_NOT_WRITABLE},
         {TdgLeaf::SYS_RD,          {{Gpr::rdx, bit(62)}},                               METADATA_FIELD_ID_INCORRECT},
         {TdgLeaf::MR_VERIFYREPORT, {{Gpr::rcx, kGpa + 8}},                              OPERAND_INVALID | RCX},
+        {TdgLeaf::MEM_PAGE_ATTR_RD, {{Gpr::rcx, kGpa | bit(52)}},                       OPERAND_INVALID | RCX},
     };
     // clang-format on
     const auto refused = [this](TdgLeaf leaf, const Regs& regs, TdxStatus status, unsigned version = 0) {
