@@ -32,8 +32,10 @@ void add_run(CLI::App& app, RunOptions& o)
     run->add_option(
         "--trace", o.trace,
         "Write a trace: NAME[:event,event...]; NAME.jsonl JSON lines, NAME.json for Perfetto, else text");
-    run->add_option("--engine", o.engine, "full, or step for one instruction at a time")
-        ->check(CLI::IsMember({"full", "step"}))
+    run->add_option("--engine", o.engine,
+                    "full, or step for one instruction at a time. To hunt a bug of Seamless, full without "
+                    "some of its\noptimizations: full,no-inline-tlb,no-inline-flags-live,no-links,"
+                    "no-jump-cache,no-translation-cache")
         ->capture_default_str();
     run->add_option("--timeout", o.timeout, "End the run after this many seconds")
         ->check(CLI::PositiveNumber);

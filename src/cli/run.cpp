@@ -98,8 +98,11 @@ int run_command(const RunOptions& o)
     const auto trace = o.trace.empty() ? Result<TraceTarget, Message>(TraceTarget{}) : parse_trace(o.trace);
     if (!trace.ok())
         return complain(trace.error(), kUsage);
+    const auto engine = platform::parse_engine(o.engine);
+    if (!engine.ok())
+        return complain(engine.error(), kUsage);
     block_ending_signals(); // before the first thread starts
-    auto host = SoftwareHost::make({.single_step = o.engine == "step", .trace = trace.value()});
+    auto host = SoftwareHost::make({.engine = engine.value(), .trace = trace.value()});
     if (!host.ok())
         return complain(host.error(), kOurBug);
     auto machine = vmm::Machine::build(host.value()->kvm(), planned.value(), *serial.value());

@@ -6,7 +6,6 @@
 #include <fmt/format.h>
 
 #include "cli/software_kvm.h"
-#include "platform/engine.h"
 #include "platform/platform.h"
 #include "platform/stall_watch.h"
 #include "trace/writer.h"
@@ -47,8 +46,7 @@ class Host : public SoftwareHost {
     Result<void, Message> start(const Options& options)
     {
         platform::Parameters parameters;
-        parameters.make_lp = watch_.watch(
-            platform::make_engine(options.single_step ? platform::Engine::step : platform::Engine::full));
+        parameters.make_lp = watch_.watch(platform::make_engine(options.engine));
         if (!options.trace.path.empty()) {
             sink_ = TRY(open_trace(options.trace.path));
             parameters.trace_sink = sink_.get();

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "cli/options.h"
+#include "platform/engine.h"
 #include "vmm/inspection_port.h"
 #include "vmm/ioctl_port.h"
 
@@ -13,7 +14,7 @@ namespace seamless::cli {
 class SoftwareHost {
   public:
     struct Options {
-        bool single_step = false;
+        platform::Engine engine;
         TraceTarget trace; // without a path: no trace
     };
 

@@ -17,24 +17,28 @@ namespace seamless::cpu {
 using spec::ExitReason;
 using spec::Vector;
 
-LpFactory make_processor(EngineMode mode)
+LpFactory make_processor(EngineMode mode, const Optimizations& optimizations)
 {
-    return [mode, coherence = std::shared_ptr<Coherence>()](Package& package, unsigned id) mutable {
+    return [mode, optimizations, coherence = std::shared_ptr<Coherence>()](Package& package,
+                                                                           unsigned id) mutable {
         if (id == 0) // the first of a package
             coherence = std::make_shared<Coherence>();
-        return std::make_unique<Core>(package, id, mode, coherence);
+        return std::make_unique<Core>(package, id, mode, optimizations, coherence);
     };
 }
 
-Core::Core(Package& package, unsigned id, EngineMode mode, std::shared_ptr<Coherence> coherence)
+Core::Core(Package& package, unsigned id, EngineMode mode, const Optimizations& optimizations,
+           std::shared_ptr<Coherence> coherence)
     : LogicalProcessor(package, id),
       mode_(mode),
+      optimizations_(optimizations),
       frame_storage_(std::make_unique<Frame>()),
       frame_(*frame_storage_),
       mmu_(frame_.state, record_, *this, frame_.tlb),
       coherence_(std::move(coherence))
 {
     frame_.core = this;
+    mmu_.use_translation_cache(optimizations.translation_cache);
     coherence_->cores.resize(std::max<std::size_t>(coherence_->cores.size(), id + 1u));
     coherence_->cores[id] = this;
 }
@@ -44,7 +48,7 @@ Core::~Core() = default;
 bool Core::ensure_engine()
 {
     if (!engine_) {
-        auto engine = Engine::create(mode_, frame_, mmu_, record_, *this);
+        auto engine = Engine::create(mode_, optimizations_, frame_, mmu_, record_, *this);
         if (!engine)
             return false;
         engine_ = std::move(engine).value();

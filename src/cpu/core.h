@@ -40,7 +40,8 @@ struct Coherence {
 
 class Core final : public LogicalProcessor, private MmuPort, private EnginePort {
   public:
-    Core(Package& package, unsigned id, EngineMode mode, std::shared_ptr<Coherence> coherence);
+    Core(Package& package, unsigned id, EngineMode mode, const Optimizations& optimizations,
+         std::shared_ptr<Coherence> coherence);
     ~Core() override;
 
     void vm_enter(Vmcs& vmcs, GuestContext& context) override;
@@ -136,6 +137,7 @@ class Core final : public LogicalProcessor, private MmuPort, private EnginePort 
     [[nodiscard]] bool ensure_engine();
 
     EngineMode mode_;
+    Optimizations optimizations_;
     std::unique_ptr<Frame> frame_storage_;
     Frame& frame_;
     FaultRecord record_;

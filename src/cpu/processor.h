@@ -9,7 +9,16 @@ namespace seamless::cpu {
 // full: translated blocks. step: one instruction at a time, every memory access in C++.
 enum class EngineMode : u8 { full, step };
 
+// What the full engine does for speed alone. Without any of it guests see the same: tests compare.
+struct Optimizations {
+    bool inline_tlb = true;        // translated code finds host memory by itself
+    bool inline_flags_live = true; // also where the flags must be kept (BMI2)
+    bool links = true;             // blocks of one page jump to each other
+    bool jump_cache = true;        // indirect and cross-page jumps find their block (BMI2)
+    bool translation_cache = true; // translations survive a change of the address space
+};
+
 // For Package: each processor gets its memory for translated code when it first enters a guest.
-[[nodiscard]] LpFactory make_processor(EngineMode mode);
+[[nodiscard]] LpFactory make_processor(EngineMode mode, const Optimizations& optimizations = {});
 
 } // namespace seamless::cpu

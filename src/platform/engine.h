@@ -3,15 +3,25 @@
 // cpu.
 #pragma once
 
+#include <string_view>
+
+#include "base/message.h"
+#include "base/result.h"
 #include "cpu/processor.h"
 
 namespace seamless::platform {
 
-enum class Engine : u8 { full, step };
+struct Engine {
+    cpu::EngineMode mode = cpu::EngineMode::full;
+    cpu::Optimizations optimizations;
+};
 
-[[nodiscard]] inline cpu::LpFactory make_engine(Engine engine)
+// "full", "step", or "full" without some of its optimizations: "full,no-links,no-jump-cache".
+[[nodiscard]] Result<Engine, Message> parse_engine(std::string_view text);
+
+[[nodiscard]] inline cpu::LpFactory make_engine(const Engine& engine)
 {
-    return cpu::make_processor(engine == Engine::step ? cpu::EngineMode::step : cpu::EngineMode::full);
+    return cpu::make_processor(engine.mode, engine.optimizations);
 }
 
 } // namespace seamless::platform

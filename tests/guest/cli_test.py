@@ -39,7 +39,7 @@ def mrtd_by_hand(image):
 
 class Usage(unittest.TestCase):
     def test_wrong_usage_gives_status_2(self):
-        for arguments in ([], ["nonsense"], ["run", "--kernel", "x"], ["run", "--vm", "other"], ["run", "--engine", "fast"],
+        for arguments in ([], ["nonsense"], ["run", "--kernel", "x"], ["run", "--vm", "other"], ["run", "--engine", "fast"], ["run", "--engine", "full,no-such"],
                           ["run", "--cpus", "many"], ["run", "--timeout", "-1"], ["run", "extra"], ["measure", "--memory", "1G"]):
             with self.subTest(arguments=arguments):
                 self.assertEqual(seamless(*arguments).returncode, 2)

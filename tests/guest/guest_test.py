@@ -77,6 +77,13 @@ class Guests(unittest.TestCase):
                 self.assertNotIn("FAIL", result.stdout)
 
 
+    def test_without_each_optimization(self):
+        for off in ("inline-tlb", "inline-flags-live", "links", "jump-cache", "translation-cache"):
+            for guest, kind in (("user", "plain"), ("mmio_decode", "td"), ("leaves", "td"), ("interrupts", "td")):
+                with self.subTest(off=off, guest=guest):
+                    result = run("--vm", kind, "--engine", f"full,no-{off}", *image(guest))
+                    self.assertEqual(result.returncode, 0, result.stdout[-2000:] + result.stderr)
+
     def test_several_processors_on_the_same_memory(self):
         for kind in ("td", "plain"):
             for cpus, engine in (("2", "full"), ("4", "full"), ("3", "step")):

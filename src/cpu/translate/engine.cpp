@@ -52,16 +52,18 @@ void write_gs_base(u64 base)
 
 thread_local Engine* Engine::running_ = nullptr;
 
-Result<std::unique_ptr<Engine>, Message> Engine::create(EngineMode mode, Frame& frame, Mmu& mmu,
-                                                        FaultRecord& record, EnginePort& port)
+Result<std::unique_ptr<Engine>, Message> Engine::create(EngineMode mode, const Optimizations& optimizations,
+                                                        Frame& frame, Mmu& mmu, FaultRecord& record,
+                                                        EnginePort& port)
 {
     auto cache = TRY(CodeCache::create(kCacheBytes));
     install_signal_handlers();
-    return std::unique_ptr<Engine>(new Engine(mode, frame, mmu, record, port, std::move(cache)));
+    return std::unique_ptr<Engine>(
+        new Engine(mode, optimizations, frame, mmu, record, port, std::move(cache)));
 }
 
-Engine::Engine(EngineMode mode, Frame& frame, Mmu& mmu, FaultRecord& record, EnginePort& port,
-               std::unique_ptr<CodeCache> cache)
+Engine::Engine(EngineMode mode, const Optimizations& optimizations, Frame& frame, Mmu& mmu,
+               FaultRecord& record, EnginePort& port, std::unique_ptr<CodeCache> cache)
     : mode_(mode),
       frame_(frame),
       mmu_(mmu),
@@ -74,8 +76,10 @@ Engine::Engine(EngineMode mode, Frame& frame, Mmu& mmu, FaultRecord& record, Eng
     cache_->reserve(align_up<u32>(stubs_.size, 64));
     const bool full = mode == EngineMode::full;
     const bool bmi2 = native_cpuid(7, 0).ebx & bit(8);
-    options_ = {
-        .inline_tlb = full, .inline_flags_live = full && bmi2, .links = full, .jump_cache = full && bmi2};
+    options_ = {.inline_tlb = full && optimizations.inline_tlb,
+                .inline_flags_live = full && bmi2 && optimizations.inline_flags_live,
+                .links = full && optimizations.links,
+                .jump_cache = full && bmi2 && optimizations.jump_cache};
     frame_.jump_mask = JumpCache::kMask;
     frame_.ensure_extended = stubs_.load_extended;
 }

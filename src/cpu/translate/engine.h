@@ -31,7 +31,8 @@ class EnginePort {
 class Engine {
   public:
     [[nodiscard]] static Result<std::unique_ptr<Engine>, Message>
-    create(EngineMode mode, Frame& frame, Mmu& mmu, FaultRecord& record, EnginePort& port);
+    create(EngineMode mode, const Optimizations& optimizations, Frame& frame, Mmu& mmu, FaultRecord& record,
+           EnginePort& port);
     ~Engine();
 
     // Called when a run of guest code begins and ends: GS and the extended state are the guest's in between.
@@ -60,8 +61,8 @@ class Engine {
     [[nodiscard]] u64 instructions() const { return instructions_; }
 
   private:
-    Engine(EngineMode mode, Frame& frame, Mmu& mmu, FaultRecord& record, EnginePort& port,
-           std::unique_ptr<CodeCache> cache);
+    Engine(EngineMode mode, const Optimizations& optimizations, Frame& frame, Mmu& mmu, FaultRecord& record,
+           EnginePort& port, std::unique_ptr<CodeCache> cache);
 
     [[nodiscard]] Result<Block*, Fault> find_or_translate(bool alone);
     [[nodiscard]] Result<Block*, Fault> translate(Hpa start, const ModeWord& mode);
@@ -112,8 +113,8 @@ class Engine {
     u64 saved_gs_ = 0;
     bool drop_all_ = false;
     u64 jump_generations_[kTlbSets] = {}; // of the MMU, that each jump cache is of
-    u32 jump_keys_[kTlbSets] = {}; // the mode that each jump cache is of
-    const Block* left_ = nullptr;  // the block that the last way out belongs to
+    u32 jump_keys_[kTlbSets] = {};        // the mode that each jump cache is of
+    const Block* left_ = nullptr;         // the block that the last way out belongs to
     ExitCode left_by_ = ExitCode::ended;
     u32 left_link_ = 0;
     u64 in_access_ = 0;    // inside a slow access: where in translated code it was called from
