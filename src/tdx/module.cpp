@@ -3,7 +3,7 @@
 // the module's order. TDX ABI: "SEAMCALL (TDH) Instruction (Common)".
 #include "tdx/module.h"
 
-#include "tdx/seam_call.h"
+#include "tdx/tdh/mem_operand.h"
 #include "trace/trace.h"
 
 namespace seamless::tdx {
@@ -167,7 +167,8 @@ TdxStatus lock_td_operand(SeamCall& call, const TdhRow& row)
 {
     const bool rcx = row.td == TdAt::rcx || row.td == TdAt::owner_of_rcx;
     const TdxOperand name = rcx ? TdxOperand::RCX : TdxOperand::RDX;
-    const u64 operand = (rcx ? call.regs.rcx : call.regs.rdx) & ~row.flags;
+    const u64 flags = call.version >= row.flags_version ? row.flags : 0;
+    const u64 operand = (rcx ? call.regs.rcx : call.regs.rdx) & ~flags;
     if (row.td == TdAt::rcx || row.td == TdAt::rdx) {
         const TdxStatus s = call.module.lock_page(operand, name, row.tdr, TdxPageType::TDR, call.tdr_lock);
         if (s == TdxStatus::SUCCESS)
@@ -186,6 +187,22 @@ TdxStatus lock_td_operand(SeamCall& call, const TdhRow& row)
     return TdxStatus::SUCCESS;
 }
 
+// What row.sept asks for, with the lock of the measurement where the module takes it.
+TdxStatus lock_memory(SeamCall& call, const TdhRow& row)
+{
+    const bool walks = row.sept.tree != LockMode::none;
+    if (walks)
+        if (const TdxStatus s = check_operands(call, row.sept); s != TdxStatus::SUCCESS)
+            return s;
+    call.tree_lock = Held(call.td->sept_lock, row.sept.tree);
+    if (!call.tree_lock)
+        return TdxStatus::OPERAND_BUSY | TdxOperand::SEPT;
+    call.mrtd_lock = Held(call.td->mrtd_lock, row.mrtd);
+    if (!call.mrtd_lock)
+        return TdxStatus::OPERAND_BUSY | TdxOperand::TDCS;
+    return walks ? find_entry(call, row.sept) : TdxStatus::SUCCESS;
+}
+
 TdxStatus run(SeamCall& call, const TdhRow* row, u64 rax)
 {
     if (!row || field(rax, 63, 24) != 0 || call.version > row->max_version)
@@ -200,6 +217,9 @@ TdxStatus run(SeamCall& call, const TdhRow* row, u64 rax)
             return s;
     if (row->states != 0)
         if (const TdxStatus s = check_td(call, row->states, row->op_state); s != TdxStatus::SUCCESS)
+            return s;
+    if (row->td != TdAt::none)
+        if (const TdxStatus s = lock_memory(call, *row); s != TdxStatus::SUCCESS)
             return s;
     return row->run(call);
 }

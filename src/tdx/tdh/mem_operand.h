@@ -1,31 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the TDH.MEM leaves share: the GPA operand, the walk to its entry, and entry information in RCX and
-// RDX.
+// What the dispatcher does for the TDH.MEM leaves as their SeptRule says: operands, the walk to the entry,
+// its lock and state. And what the leaves share behind that.
 #pragma once
 
 #include "tdx/seam_call.h"
-#include "tdx/sept.h"
 
 namespace seamless::tdx {
 
-// RCX of a MEM leaf: GPA and level, checked.
-struct MemOperand {
-    u64 gpa = 0;
-    unsigned level = 0;
-};
-[[nodiscard]] TdxStatus parse_gpa(const SeamCall& call, unsigned min_level, unsigned max_level,
-                                  MemOperand& out);
+// RCX, R8 and R9, before the tree is locked.
+[[nodiscard]] TdxStatus check_operands(SeamCall& call, const SeptRule& rule);
+// The entry that RCX names: found, locked, in an allowed state.
+[[nodiscard]] TdxStatus find_entry(SeamCall& call, const SeptRule& rule);
 
-// Puts the entry information of `at` into RCX and RDX and returns `status`.
-TdxStatus with_entry(SeamCall& call, const sept::Position& at, TdxStatus status);
+// A refusal with operand RCX, and the entry's description in RCX and RDX.
+TdxStatus entry_error(SeamCall& call, TdxStatus status);
+// Success, with what left the tree or zero in RCX, and zero in RDX.
+TdxStatus done(SeamCall& call, u64 rcx = 0);
 
-// Walks to the entry of `operand`; EPT_WALK_FAILED with entry information if a table is missing.
-[[nodiscard]] TdxStatus walk_to(SeamCall& call, const MemOperand& operand, sept::Position& at);
+// In a TD that may run, what the entry refers to must be blocked, and out of all TLBs.
+[[nodiscard]] TdxStatus check_tracked(SeamCall& call);
 
-// The PAMT entry of the page or table that `at` refers to.
-[[nodiscard]] PamtEntry& target_entry(const SeamCall& call, const sept::Position& at);
-
-// Whether what was blocked in `bepoch` can no longer be in any TLB.
-[[nodiscard]] bool tlb_tracked(const Td& td, u64 bepoch);
+// The page or table that the entry refers to, and its PAMT entry.
+[[nodiscard]] Hpa target_page(const SeamCall& call);
+[[nodiscard]] PamtEntry& target_entry(const SeamCall& call);
+// Locks it; OPERAND_BUSY with the entry's description if somebody else has.
+[[nodiscard]] TdxStatus lock_target(SeamCall& call, LockedPage& page);
 
 } // namespace seamless::tdx

@@ -16,11 +16,6 @@ using spec::TdxPageType;
 
 namespace {
 
-TdxStatus state_incorrect(SeamCall& call, const sept::Position& at)
-{
-    return with_entry(call, at, TdxStatus::EPT_ENTRY_STATE_INCORRECT | TdxOperand::RCX);
-}
-
 // The source page is host memory of any kind: it may lie outside the arena and, unlike on hardware, fault.
 bool copy_page(Hpa to, Hpa from)
 {
@@ -33,110 +28,43 @@ bool copy_page(Hpa to, Hpa from)
     return copied == static_cast<ssize_t>(kPageSize);
 }
 
+// The new page becomes the TD's, and what the entry refers to.
+TdxStatus link(SeamCall& call, TdxPageType type, SeptState state)
+{
+    call.module.take_page(call.new_page, type, *call.td);
+    call.entry->commit(sept::make(mem::with_hkid(call.new_page.hpa, call.td->hkid), state));
+    return done(call);
+}
+
 } // namespace
 
 TdxStatus tdh_mem_sept_add(SeamCall& call)
 {
-    Td& td = *call.td;
-    const bool allow_existing = call.version > 0 && (call.regs.rdx & 1);
-    if (call.version == 0 && (call.regs.rdx & 1))
-        return TdxStatus::OPERAND_INVALID | TdxOperand::RDX;
-    MemOperand operand;
-    if (const TdxStatus s = parse_gpa(call, 1, td.ept_levels() - 1, operand); s != TdxStatus::SUCCESS)
-        return s;
-    LockedPage page;
-    if (const TdxStatus s =
-            call.module.lock_page(call.regs.r8, TdxOperand::R8, LockMode::exclusive, TdxPageType::NDA, page);
-        s != TdxStatus::SUCCESS)
-        return s;
-    const Held tree(td.sept_lock, LockMode::shared);
-    if (!tree)
-        return TdxStatus::OPERAND_BUSY | TdxOperand::SEPT;
-    sept::Position at;
-    if (const TdxStatus s = walk_to(call, operand, at); s != TdxStatus::SUCCESS)
-        return s;
-    sept::EntryLock lock(at);
-    if (!lock)
-        return with_entry(call, at, TdxStatus::OPERAND_BUSY | TdxOperand::RCX);
-    if (allow_existing && at.state() == SeptState::NL_MAPPED) {
+    if (call.at.state() == SeptState::NL_MAPPED) {
+        const bool allow_existing = call.regs.rdx & 1; // no flag but an unaligned TDR in version 0
+        if (!allow_existing)
+            return entry_error(call, TdxStatus::EPT_ENTRY_STATE_INCORRECT);
         call.regs.r8 |= bit(63); // not used
         return TdxStatus::SUCCESS;
     }
-    if (at.state() != SeptState::FREE)
-        return state_incorrect(call, at);
-    sept::fill_free(page.hpa);
-    call.module.take_page(page, TdxPageType::EPT, td);
-    lock.commit(sept::make(mem::with_hkid(page.hpa, td.hkid), SeptState::NL_MAPPED));
-    call.regs.rcx = call.regs.rdx = 0;
+    sept::fill_free(call.new_page.hpa);
     if (call.version > 0)
         call.regs.r8 = ~u64{0};
-    return TdxStatus::SUCCESS;
+    return link(call, TdxPageType::EPT, SeptState::NL_MAPPED);
 }
 
 TdxStatus tdh_mem_page_add(SeamCall& call)
 {
-    Td& td = *call.td;
-    MemOperand operand;
-    if (const TdxStatus s = parse_gpa(call, 0, 0, operand); s != TdxStatus::SUCCESS)
-        return s;
-    LockedPage page;
-    if (const TdxStatus s =
-            call.module.lock_page(call.regs.r8, TdxOperand::R8, LockMode::exclusive, TdxPageType::NDA, page);
-        s != TdxStatus::SUCCESS)
-        return s;
-    const u64 source = call.regs.r9;
-    if (!aligned(source, kPageSize) || (source & (mem::kHkidMask | bits(63, mem::kMaxPhysicalAddress))) ||
-        source == 0)
+    const Hpa source(call.regs.r9), page = call.new_page.hpa;
+    if (source != page && !copy_page(page, source)) // a page may be added in place
         return TdxStatus::OPERAND_INVALID | TdxOperand::R9;
-    const Held tree(td.sept_lock, LockMode::shared);
-    if (!tree)
-        return TdxStatus::OPERAND_BUSY | TdxOperand::SEPT;
-    const Held mrtd(td.mrtd_lock, LockMode::exclusive);
-    if (!mrtd)
-        return TdxStatus::OPERAND_BUSY | TdxOperand::TDCS;
-    sept::Position at;
-    if (const TdxStatus s = walk_to(call, operand, at); s != TdxStatus::SUCCESS)
-        return s;
-    sept::EntryLock lock(at);
-    if (!lock)
-        return with_entry(call, at, TdxStatus::OPERAND_BUSY | TdxOperand::RCX);
-    if (at.state() != SeptState::FREE)
-        return state_incorrect(call, at);
-    if (source != page.hpa.value() && !copy_page(page.hpa, Hpa(source))) // a page may be added in place
-        return TdxStatus::OPERAND_INVALID | TdxOperand::R9;
-    measure_page_add(*td.mrtd_context, operand.gpa);
-    call.module.take_page(page, TdxPageType::REG, td);
-    lock.commit(sept::make(mem::with_hkid(page.hpa, td.hkid), SeptState::MAPPED));
-    call.regs.rcx = call.regs.rdx = 0;
-    return TdxStatus::SUCCESS;
+    measure_page_add(*call.td->mrtd_context, call.gpa);
+    return link(call, TdxPageType::REG, SeptState::MAPPED);
 }
 
 TdxStatus tdh_mem_page_aug(SeamCall& call)
 {
-    Td& td = *call.td;
-    MemOperand operand;
-    if (const TdxStatus s = parse_gpa(call, 0, 1, operand); s != TdxStatus::SUCCESS)
-        return s;
-    LockedPage page;
-    if (const TdxStatus s = call.module.lock_page(call.regs.r8, TdxOperand::R8, LockMode::exclusive,
-                                                  TdxPageType::NDA, page, operand.level);
-        s != TdxStatus::SUCCESS)
-        return s;
-    const Held tree(td.sept_lock, LockMode::shared);
-    if (!tree)
-        return TdxStatus::OPERAND_BUSY | TdxOperand::SEPT;
-    sept::Position at;
-    if (const TdxStatus s = walk_to(call, operand, at); s != TdxStatus::SUCCESS)
-        return s;
-    sept::EntryLock lock(at);
-    if (!lock)
-        return with_entry(call, at, TdxStatus::OPERAND_BUSY | TdxOperand::RCX);
-    if (at.state() != SeptState::FREE && at.state() != SeptState::REMOVED)
-        return state_incorrect(call, at);
-    call.module.take_page(page, TdxPageType::REG, td); // its content is zeroed when the guest accepts it
-    lock.commit(sept::make(mem::with_hkid(page.hpa, td.hkid), SeptState::PENDING));
-    call.regs.rcx = call.regs.rdx = 0;
-    return TdxStatus::SUCCESS;
+    return link(call, TdxPageType::REG, SeptState::PENDING); // zeroed when the guest accepts it
 }
 
 } // namespace seamless::tdx
