@@ -281,12 +281,26 @@ Result<Flow, Fault> pop_sreg(Core& core, const Instruction& insn)
     return Flow::next;
 }
 
-// LSS, LFS, LGS.
+static Seg far_pointer_segment(ZydisMnemonic mnemonic)
+{
+    switch (mnemonic) {
+    case ZYDIS_MNEMONIC_LSS:
+        return Seg::ss;
+    case ZYDIS_MNEMONIC_LDS:
+        return Seg::ds;
+    case ZYDIS_MNEMONIC_LES:
+        return Seg::es;
+    case ZYDIS_MNEMONIC_LFS:
+        return Seg::fs;
+    default:
+        return Seg::gs;
+    }
+}
+
+// LSS, LFS, LGS, and LDS and LES of 32-bit code.
 Result<Flow, Fault> load_far_pointer(Core& core, const Instruction& insn)
 {
-    const Seg seg = insn.z.mnemonic == ZYDIS_MNEMONIC_LSS   ? Seg::ss
-                    : insn.z.mnemonic == ZYDIS_MNEMONIC_LFS ? Seg::fs
-                                                            : Seg::gs;
+    const Seg seg = far_pointer_segment(insn.z.mnemonic);
     const unsigned size = insn.z.operand_width / 8u;
     const Gva at = linear_address(core, insn, insn.operands[1]);
     const Purpose purpose = purpose_of(insn.operands[1]);

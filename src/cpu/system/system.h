@@ -45,6 +45,16 @@ SYSTEM_OPERATION(scas);
 SYSTEM_OPERATION(cmps);
 SYSTEM_OPERATION(xlat);
 SYSTEM_OPERATION(maskmov);
+// legacy.cpp
+SYSTEM_OPERATION(pusha);
+SYSTEM_OPERATION(popa);
+SYSTEM_OPERATION(ascii_adjust);
+SYSTEM_OPERATION(decimal_adjust);
+SYSTEM_OPERATION(aam);
+SYSTEM_OPERATION(aad);
+SYSTEM_OPERATION(bound);
+SYSTEM_OPERATION(arpl);
+SYSTEM_OPERATION(salc);
 // exchange.cpp
 SYSTEM_OPERATION(xchg_r8);
 // vector.cpp

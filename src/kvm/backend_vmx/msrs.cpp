@@ -56,14 +56,29 @@ constexpr MsrRow kMsrs[] = {
 static_assert(base::strictly_ascending(kMsrs, &MsrRow::index));
 
 // No such MSR: ENOENT. An access or a value that is not allowed: EINVAL.
-constexpr u32 kFirstMtrr = 0x200, kLastMtrr = 0x26f, kFirstX2apic = 0x800, kLastX2apic = 0x8ff;
+constexpr u32 kFirstMtrr = 0x200, kFirstFixedMtrr = 0x250, kLastMtrr = 0x26f, kFirstX2apic = 0x800,
+              kLastX2apic = 0x8ff;
 
 bool is_mtrr(u32 index)
 {
     return index >= kFirstMtrr && index <= kLastMtrr &&
            (index <= 0x20f || index == 0x250 || index == 0x258 || index == 0x259 || index >= 0x268);
 }
-bool is_canonical(u64 value) { return sign_extend(value, 48) == value; }
+// Eight memory types. PAT has one more than the fixed-range MTRRs: UC-.
+bool memory_types(u64 value, bool pat)
+{
+    for (unsigned i = 0; i < 8; ++i) {
+        const u64 type = value >> (8 * i) & 0xff;
+        if (type > (pat ? 7 : 6) || type == 2 || type == 3)
+            return false;
+    }
+    return true;
+}
+
+bool is_canonical(const Vcpu& vcpu, u64 value)
+{
+    return sign_extend(value, vcpu.vmx->vmcs.cr4 & cr4::LA57 ? 57 : 48) == value;
+}
 bool holds_address(u32 index)
 {
     return index == number(Msr::IA32_LSTAR) || index == number(Msr::IA32_CSTAR) ||
@@ -131,7 +146,10 @@ Result<void, Errno> vmx_set_msr(Vcpu& vcpu, u32 index, u64 data, bool host)
         return fail(Errno{ENOENT});
     if (row && (data & ~row->writable))
         return fail(Errno{EINVAL});
-    if (holds_address(index) && !is_canonical(data))
+    if (holds_address(index) && !is_canonical(vcpu, data))
+        return fail(Errno{EINVAL});
+    const bool pat = index == number(Msr::IA32_PAT);
+    if ((pat || (index >= kFirstFixedMtrr && index <= kLastMtrr)) && !memory_types(data, pat))
         return fail(Errno{EINVAL});
     if (index == number(Msr::IA32_EFER))
         return set_efer(vcpu, data, host);
