@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The demo guest's image, linked into the program that runs it.
+// Our own TDVF images, linked into the program that runs them.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,9 @@
 
 namespace seamless::guest {
 
-// A TDVF image of our own, with the demo program in it.
+// With the demo program in it.
 [[nodiscard]] std::span<const std::uint8_t> builtin_firmware();
+// The one that starts a Linux kernel.
+[[nodiscard]] std::span<const std::uint8_t> builtin_linux();
 
 } // namespace seamless::guest
