@@ -61,7 +61,7 @@ bool same_text(const char* left, const char* right, u64 limit)
         if (left[i] == 0)
             return true;
     }
-    return false;
+    return true;
 }
 
 bool FwCfg::open(const Machine& machine)

@@ -50,6 +50,7 @@ class FwCfg {
 
 void copy(void* to, const void* from, u64 size);
 void clear(void* to, u64 size);
+// Up to the end of the text, or `limit` characters.
 [[nodiscard]] bool same_text(const char* left, const char* right, u64 limit);
 
 } // namespace seamless::guest
