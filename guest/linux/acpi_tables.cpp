@@ -7,6 +7,8 @@
 #include "guest/linux/mailbox.h"
 #include "guest/linux/sha384.h"
 
+extern "C" const char offline_entry[]; // reset_entry.S
+
 namespace seamless::guest {
 namespace {
 
@@ -67,10 +69,11 @@ static_assert(sizeof(TableHeader) == 36);
 
 struct [[gnu::packed]] MultiprocessorWakeup {
     u8 type = 0x10;
-    u8 length = 16;
-    u16 version = 0;
+    u8 length = 24;
+    u16 version = 1;
     u32 reserved = 0;
     u64 mailbox = 0;
+    u64 reset_vector = 0;
 };
 
 u8 sum(u64 at, u64 size)
@@ -247,6 +250,7 @@ bool add_wakeup(Loader& loader, const Rsdp& rsdp)
     copy(reinterpret_cast<void*>(at), &old, length);
     MultiprocessorWakeup wakeup;
     wakeup.mailbox = reinterpret_cast<u64>(&mailbox);
+    wakeup.reset_vector = reinterpret_cast<u64>(offline_entry);
     copy(reinterpret_cast<void*>(at + length), &wakeup, sizeof wakeup);
     auto& madt = *reinterpret_cast<TableHeader*>(at);
     madt.length = static_cast<u32>(length + sizeof wakeup);

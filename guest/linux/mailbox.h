@@ -13,7 +13,7 @@ struct alignas(4096) Mailbox {
     u64 vector;
     u8 others[4096 - 16]; // the operating system's, then the firmware's
 };
-inline constexpr u16 kMailboxNoop = 0, kMailboxWakeup = 1;
+inline constexpr u16 kMailboxNoop = 0, kMailboxWakeup = 1, kMailboxTest = 2;
 
 extern volatile Mailbox mailbox;
 

@@ -10,10 +10,13 @@ volatile Mailbox mailbox;
 namespace {
 
 // The command comes last, and is read first.
-bool called(u32 id)
+u16 command_for(u32 id)
 {
-    return __atomic_load_n(&mailbox.command, __ATOMIC_ACQUIRE) == kMailboxWakeup && mailbox.apic_id == id;
+    const u16 command = __atomic_load_n(&mailbox.command, __ATOMIC_ACQUIRE);
+    return mailbox.apic_id == id ? command : kMailboxNoop;
 }
+
+void heard() { __atomic_store_n(&mailbox.command, kMailboxNoop, __ATOMIC_RELEASE); }
 
 } // namespace
 } // namespace seamless::guest
@@ -22,10 +25,16 @@ bool called(u32 id)
 void secondary_main(unsigned index)
 {
     using namespace seamless::guest;
-    while (!called(index))
+    for (;;) {
+        const auto command = command_for(index);
+        if (command == kMailboxTest) // is it here?
+            heard();
+        if (command == kMailboxWakeup)
+            break;
         asm volatile("pause" : : : "memory");
+    }
     const seamless::u64 vector = mailbox.vector;
-    __atomic_store_n(&mailbox.command, kMailboxNoop, __ATOMIC_RELEASE); // heard
+    heard();
     asm volatile("jmp *%0" : : "r"(vector) : "memory");
     __builtin_unreachable();
 }
