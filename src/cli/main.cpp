@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The command line of Seamless.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <fmt/format.h>
 
@@ -21,6 +22,10 @@ void add_run(CLI::App& app, RunOptions& o)
     CLI::App* run = app.add_subcommand("run", "Build a machine and run it until it ends");
     run->add_option("--vm", o.vm, "Kind of VM")->check(CLI::IsMember({"td", "plain"}))->capture_default_str();
     run->add_option("--firmware", o.firmware, "TDVF image (default: the built-in demo)");
+    CLI::Option* kernel =
+        run->add_option("--kernel", o.kernel, "Linux kernel (bzImage) that the firmware boots");
+    run->add_option("--initrd", o.initrd, "Initial RAM disk for the kernel")->needs(kernel);
+    run->add_option("--append", o.append, "Command line for the kernel")->needs(kernel);
     run->add_option("--memory", o.memory, "RAM, as 512M or 2G; a bare number counts MiB")
         ->capture_default_str();
     run->add_option("--cpus", o.cpus, "Number of processors")->capture_default_str();
@@ -46,6 +51,19 @@ void add_run(CLI::App& app, RunOptions& o)
         "4 timeout; 6 the guest died; 8 it asked for a reset; 70 a bug of Seamless; 128 + n signal n.");
 }
 
+// What is after the program's name, last word first, as CLI11 wants it.
+std::vector<std::string> arguments(int argc, char** argv)
+{
+    std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
+    if (!words.empty() && words.front() == "run") {
+        std::vector<std::string> rest = from_qemu_spelling(std::span(words).subspan(1));
+        words.resize(1);
+        words.insert(words.end(), rest.begin(), rest.end());
+    }
+    std::reverse(words.begin(), words.end());
+    return words;
+}
+
 int dispatch(int argc, char** argv)
 {
     CLI::App app{"Seamless: KVM with Intel TDX, in user space"};
@@ -68,7 +86,7 @@ int dispatch(int argc, char** argv)
     trace->add_option("--symbols", symbol_file,
                       "Names for the guest's addresses: System.map, or what nm prints");
     try {
-        app.parse(argc, argv);
+        app.parse(arguments(argc, argv));
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? 0 : kUsage;
     }

@@ -2,6 +2,7 @@
 // Reads the values of options.
 #include "cli/options.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <cstring>
@@ -128,6 +129,30 @@ Result<std::vector<u8>, Message> read_file(const std::string& path)
     if (std::ferror(file.get()) != 0)
         return fail(Message{fmt::format("{}: {}", path, std::strerror(errno))});
     return bytes;
+}
+
+std::vector<std::string> from_qemu_spelling(std::span<const std::string> words)
+{
+    static constexpr std::pair<std::string_view, std::string_view> kSpellings[] = {
+        {"-kernel", "--kernel"}, {"-initrd", "--initrd"}, {"-append", "--append"},
+        {"-bios", "--firmware"}, {"-m", "--memory"},      {"-smp", "--cpus"}};
+    static constexpr std::string_view kFlags[] = {"--json", "--help"};
+    std::vector<std::string> out;
+    for (std::size_t i = 0; i < words.size(); ++i) {
+        const std::string& word = words[i];
+        const auto known = std::find_if(std::begin(kSpellings), std::end(kSpellings),
+                                        [&](const auto& s) { return s.first == word || s.second == word; });
+        const bool has_value = i + 1 < words.size();
+        if (known != std::end(kSpellings) && has_value) {
+            out.push_back(fmt::format("{}={}", known->second, words[++i])); // the value may begin with a dash
+            continue;
+        }
+        out.push_back(word);
+        const bool flag = std::find(std::begin(kFlags), std::end(kFlags), word) != std::end(kFlags);
+        if (has_value && word.starts_with("--") && !flag && word.find('=') == std::string::npos)
+            out.push_back(words[++i]); // a value, whatever it looks like
+    }
+    return out;
 }
 
 std::string json_string(std::string_view text)

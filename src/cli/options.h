@@ -3,6 +3,7 @@
 #pragma once
 
 #include <bitset>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,10 @@ inline constexpr int kOurBug = 70;
 
 struct RunOptions {
     std::string vm = "td";
-    std::string firmware; // empty: the built-in demo
+    std::string firmware; // empty: what is built in
+    std::string kernel;   // empty: none, as for the two that follow
+    std::string initrd;
+    std::string append;
     std::string memory = "512M";
     unsigned cpus = 1;
     std::string serial = "stdio";
@@ -46,6 +50,9 @@ struct TraceTarget {
 [[nodiscard]] Result<TraceTarget, Message> parse_trace(std::string_view text);
 
 [[nodiscard]] Result<std::vector<u8>, Message> read_file(const std::string& path);
+
+// The words after "run" as our options: QEMU's spellings, which people type by habit, become ours.
+[[nodiscard]] std::vector<std::string> from_qemu_spelling(std::span<const std::string> words);
 
 // `text` as a JSON string, quotes included.
 [[nodiscard]] std::string json_string(std::string_view text);

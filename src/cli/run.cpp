@@ -2,6 +2,7 @@
 // `seamless run`: a machine from the command line, its console, its end.
 #include <cmath>
 #include <cstdio>
+#include <ctime>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -17,7 +18,30 @@ namespace {
 // Where the built-in demo finds its device, unless --device says otherwise.
 constexpr vmm::MemoryRange kDefaultTestdev{0xfe000000, 0x2000};
 
-Result<vmm::MachinePlan, Message> plan(const RunOptions& o)
+class HostClock : public devices::WallClock {
+  public:
+    i64 seconds() const override { return static_cast<i64>(std::time(nullptr)); }
+};
+
+Result<std::unique_ptr<vmm::LinuxPayload>, Message> payload(const RunOptions& o)
+{
+    if (o.kernel.empty())
+        return std::unique_ptr<vmm::LinuxPayload>();
+    return std::make_unique<vmm::LinuxPayload>(TRY(vmm::load_linux(o.kernel, o.initrd, o.append)));
+}
+
+Result<std::vector<u8>, Message> firmware(const RunOptions& o)
+{
+    if (!o.firmware.empty())
+        return read_file(o.firmware);
+    if (!o.kernel.empty())
+        return fail(
+            Message{"--kernel: this build has no firmware of its own that boots Linux; give --firmware"});
+    const auto builtin = guest::builtin_firmware();
+    return std::vector<u8>(builtin.begin(), builtin.end());
+}
+
+Result<vmm::MachinePlan, Message> plan(const RunOptions& o, const vmm::LinuxPayload* payload)
 {
     vmm::MachineConfig config;
     config.kind = o.vm == "td" ? vmm::VmKind::td : vmm::VmKind::plain;
@@ -25,14 +49,10 @@ Result<vmm::MachinePlan, Message> plan(const RunOptions& o)
     config.cpus = o.cpus;
     for (const std::string& device : o.devices)
         config.testdevs.push_back(TRY(parse_device(device)));
-    if (o.firmware.empty()) {
-        const auto builtin = guest::builtin_firmware();
-        config.firmware.assign(builtin.begin(), builtin.end());
-        if (config.testdevs.empty())
-            config.testdevs.push_back(kDefaultTestdev);
-    } else {
-        config.firmware = TRY(read_file(o.firmware));
-    }
+    config.payload = payload;
+    config.firmware = TRY(firmware(o));
+    if (o.firmware.empty() && o.kernel.empty() && config.testdevs.empty())
+        config.testdevs.push_back(kDefaultTestdev);
     return vmm::plan_machine(std::move(config));
 }
 
@@ -86,7 +106,10 @@ void report(const vmm::Outcome& outcome, const RunOptions& o)
 
 int run_command(const RunOptions& o)
 {
-    const auto planned = plan(o);
+    const auto linux_payload = payload(o);
+    if (!linux_payload.ok())
+        return complain(linux_payload.error(), kUsage);
+    const auto planned = plan(o, linux_payload.value().get());
     if (!planned.ok())
         return complain(planned.error(), kUsage);
     const auto target = parse_serial(o.serial);
@@ -105,7 +128,8 @@ int run_command(const RunOptions& o)
     auto host = SoftwareHost::make({.engine = engine.value(), .trace = trace.value()});
     if (!host.ok())
         return complain(host.error(), kOurBug);
-    auto machine = vmm::Machine::build(host.value()->kvm(), planned.value(), *serial.value());
+    const HostClock clock;
+    auto machine = vmm::Machine::build(host.value()->kvm(), planned.value(), *serial.value(), clock);
     if (!machine.ok())
         return complain(machine.error(), kOurBug);
     const vmm::Outcome outcome = run_machine(*machine.value(), host.value()->inspection(), o);

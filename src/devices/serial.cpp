@@ -28,17 +28,28 @@ constexpr u8 MSR_CTS = 0x10, MSR_DSR = 0x20, MSR_RI = 0x40, MSR_DCD = 0x80;
 
 } // namespace
 
-// A wide access touches consecutive byte registers, as on the ISA bus.
+// A wide access touches consecutive byte registers, as on the ISA bus. The line is told after each register:
+// a controller that waits for edges must see the line fall between two causes.
 void Serial::read(u64 offset, std::span<u8> data)
 {
-    for (std::size_t i = 0; i < data.size(); ++i)
+    for (std::size_t i = 0; i < data.size(); ++i) {
         data[i] = read_register(static_cast<unsigned>((offset + i) % kPorts));
+        update_line();
+    }
 }
 
 void Serial::write(u64 offset, std::span<const u8> data)
 {
-    for (std::size_t i = 0; i < data.size(); ++i)
+    for (std::size_t i = 0; i < data.size(); ++i) {
         write_register(static_cast<unsigned>((offset + i) % kPorts), data[i]);
+        update_line();
+    }
+}
+
+void Serial::update_line()
+{
+    if (line_ != nullptr)
+        line_->set(interrupt());
 }
 
 std::size_t Serial::receive(std::span<const u8> bytes)
@@ -48,6 +59,7 @@ std::size_t Serial::receive(std::span<const u8> bytes)
     const std::size_t room = kReceiveBuffer - std::min(kReceiveBuffer, received_.size());
     const std::size_t taken = std::min(room, bytes.size());
     received_.insert(received_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(taken));
+    update_line();
     return taken;
 }
 

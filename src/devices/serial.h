@@ -6,6 +6,7 @@
 #include <deque>
 
 #include "devices/bus.h"
+#include "devices/interrupt_line.h"
 
 namespace seamless::devices {
 
@@ -23,7 +24,8 @@ class Serial : public BusDevice {
     // What may wait in reception; more is the sender's to keep.
     static constexpr std::size_t kReceiveBuffer = 4096;
 
-    explicit Serial(SerialSink& sink) : sink_(sink) {}
+    // `line`, if there is one, follows interrupt().
+    explicit Serial(SerialSink& sink, InterruptLine* line = nullptr) : sink_(sink), line_(line) {}
 
     void read(u64 offset, std::span<u8> data) override;
     void write(u64 offset, std::span<const u8> data) override;
@@ -37,12 +39,14 @@ class Serial : public BusDevice {
     [[nodiscard]] u8 read_register(unsigned index);
     void write_register(unsigned index, u8 value);
     void transmit(u8 value);
+    void update_line();
     [[nodiscard]] u8 read_data();
     [[nodiscard]] u8 interrupt_id() const;
     [[nodiscard]] u8 line_status() const;
     [[nodiscard]] u8 modem_status() const;
 
     SerialSink& sink_;
+    InterruptLine* line_;
     std::deque<u8> received_;
     u8 last_data_ = 0; // the receive buffer register keeps the last byte read
     u8 interrupt_enable_ = 0;

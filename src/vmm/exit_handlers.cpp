@@ -90,6 +90,14 @@ End on_system_event(const ExitContext& c)
     }
 }
 
+// KVM says so only for the vectors of level-triggered pins.
+End on_ioapic_eoi(const ExitContext& c)
+{
+    const std::lock_guard lock(c.board.mutex);
+    c.board.ioapic.end_of_interrupt(c.vcpu.run().eoi.vector);
+    return {};
+}
+
 // KVM presets the answer that a VMM without the service gives.
 End on_tdx(const ExitContext&) { return {}; }
 
@@ -119,6 +127,7 @@ constexpr Row kRows[] = {
     {KVM_EXIT_INTR,           "KVM_EXIT_INTR",           on_intr},
     {KVM_EXIT_INTERNAL_ERROR, "KVM_EXIT_INTERNAL_ERROR", on_internal_error},
     {KVM_EXIT_SYSTEM_EVENT,   "KVM_EXIT_SYSTEM_EVENT",   on_system_event},
+    {KVM_EXIT_IOAPIC_EOI,     "KVM_EXIT_IOAPIC_EOI",     on_ioapic_eoi},
     {KVM_EXIT_TDX,            "KVM_EXIT_TDX",            on_tdx},
 };
 // clang-format on

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "devices/bus.h"
+#include "devices/ioapic.h"
 #include "vmm/guest_memory.h"
 #include "vmm/outcome.h"
 #include "vmm/vcpu.h"
@@ -14,9 +15,12 @@ namespace seamless::vmm {
 
 // The devices a vCPU's exits reach, one access at a time.
 struct Board {
+    explicit Board(devices::Ioapic& controller) : ioapic(controller) {}
+
     std::mutex mutex;
     devices::Bus mmio;
     devices::Bus pio;
+    devices::Ioapic& ioapic;
 };
 
 struct ExitContext {

@@ -6,6 +6,8 @@
 #include <csignal>
 #include <fmt/format.h>
 
+#include "vmm/firmware_config.h"
+
 namespace seamless::vmm {
 
 using namespace std::chrono_literals;
@@ -14,6 +16,7 @@ using Clock = std::chrono::steady_clock;
 namespace {
 
 constexpr int kKick = SIGUSR1;
+constexpr unsigned kSerialPin = 4; // COM1's interrupt on every PC
 constexpr auto kProgressPeriod = 250ms;
 constexpr auto kKickPeriod = 20ms;
 constexpr auto kStopPatience = 10s;
@@ -61,8 +64,20 @@ void unblock_kick()
 
 } // namespace
 
-Machine::Machine(std::unique_ptr<Vm> vm, bool td, devices::SerialSink& serial)
-    : vm_(std::move(vm)), td_(td), serial_(serial), debug_exit_(*this), power_port_(*this)
+Machine::Machine(std::unique_ptr<Vm> vm, bool td, devices::SerialSink& serial,
+                 const devices::WallClock& clock)
+    : vm_(std::move(vm)),
+      td_(td),
+      interrupts_(vm_->vm),
+      board_(interrupts_.ioapic()),
+      dma_(vm_->memory),
+      fw_cfg_(dma_),
+      serial_(serial, &interrupts_.ioapic().line(kSerialPin)),
+      debug_exit_(*this),
+      power_port_(*this),
+      sleep_ports_(*this),
+      reset_port_(*this),
+      rtc_(clock)
 {}
 
 Machine::~Machine() = default;
@@ -72,6 +87,12 @@ Result<void, Message> Machine::attach_devices(const MachinePlan& plan)
     TRY(board_.pio.add("serial", devices::Serial::kCom1, devices::Serial::kPorts, serial_));
     TRY(board_.pio.add("debug-exit", devices::DebugExit::kPort, devices::DebugExit::kSize, debug_exit_));
     TRY(board_.pio.add("power", devices::PowerPort::kPort, devices::PowerPort::kSize, power_port_));
+    TRY(board_.pio.add("sleep", devices::SleepPorts::kControl, 2, sleep_ports_));
+    TRY(board_.pio.add("reset", devices::ResetPort::kPort, 1, reset_port_));
+    TRY(board_.pio.add("rtc", devices::Rtc::kPort, devices::Rtc::kPorts, rtc_));
+    TRY(board_.pio.add("fw_cfg", devices::FwCfg::kPort, devices::FwCfg::kPorts, fw_cfg_));
+    TRY(board_.mmio.add("ioapic", devices::Ioapic::kBase, devices::Ioapic::kSize, interrupts_.ioapic()));
+    fill_fw_cfg(fw_cfg_, plan);
     for (const MemoryRange& range : plan.config.testdevs) {
         testdevs_.push_back(std::make_unique<devices::TestDevice>(range.size));
         TRY(board_.mmio.add("testdev", range.start, range.size, *testdevs_.back()));
@@ -80,16 +101,25 @@ Result<void, Message> Machine::attach_devices(const MachinePlan& plan)
 }
 
 Result<std::unique_ptr<Machine>, Message> Machine::build(IoctlPort& port, const MachinePlan& plan,
-                                                         devices::SerialSink& serial)
+                                                         devices::SerialSink& serial,
+                                                         const devices::WallClock& clock)
 {
     std::unique_ptr<Vm> vm = TRY(build_vm(port, plan));
-    std::unique_ptr<Machine> machine(new Machine(std::move(vm), plan.config.kind == VmKind::td, serial));
+    std::unique_ptr<Machine> machine(
+        new Machine(std::move(vm), plan.config.kind == VmKind::td, serial, clock));
     TRY(machine->attach_devices(plan));
     return machine;
 }
 
 void Machine::debug_exit(u32 value) { end({.kind = Outcome::Kind::debug_exit, .value = value}); }
 void Machine::power_off() { end({.kind = Outcome::Kind::powered_off}); }
+
+void Machine::reset()
+{
+    end({.kind = Outcome::Kind::reset,
+         .report =
+             td_ ? "the guest asked for a reset; a TD cannot be reset" : "the guest asked for a reset"});
+}
 
 void Machine::end(Outcome outcome)
 {

@@ -6,11 +6,15 @@
 #include <mutex>
 #include <thread>
 
+#include "devices/fw_cfg.h"
 #include "devices/machine_end.h"
+#include "devices/rtc.h"
 #include "devices/serial.h"
 #include "devices/testdev.h"
+#include "vmm/dma.h"
 #include "vmm/exit_handlers.h"
 #include "vmm/inspection_port.h"
+#include "vmm/interrupts.h"
 #include "vmm/vm_builder.h"
 
 namespace seamless::vmm {
@@ -22,9 +26,12 @@ struct RunOptions {
 
 class Machine : private devices::MachineEnd {
   public:
-    // `serial` receives what the guest sends to COM1. Both must outlive the machine.
-    [[nodiscard]] static Result<std::unique_ptr<Machine>, Message>
-    build(IoctlPort& port, const MachinePlan& plan, devices::SerialSink& serial);
+    // `serial` receives what the guest sends to COM1; `clock` sets the real-time clock. They, the port and
+    // the files of the plan's payload must outlive the machine.
+    [[nodiscard]] static Result<std::unique_ptr<Machine>, Message> build(IoctlPort& port,
+                                                                         const MachinePlan& plan,
+                                                                         devices::SerialSink& serial,
+                                                                         const devices::WallClock& clock);
     ~Machine() override;
     Machine(const Machine&) = delete;
     Machine& operator=(const Machine&) = delete;
@@ -39,10 +46,11 @@ class Machine : private devices::MachineEnd {
     [[nodiscard]] bool stuck() const { return stuck_; }
 
   private:
-    Machine(std::unique_ptr<Vm> vm, bool td, devices::SerialSink& serial);
+    Machine(std::unique_ptr<Vm> vm, bool td, devices::SerialSink& serial, const devices::WallClock& clock);
     [[nodiscard]] Result<void, Message> attach_devices(const MachinePlan& plan);
     void debug_exit(u32 value) override;
     void power_off() override;
+    void reset() override;
 
     void start_threads();
     void vcpu_thread(const Vcpu& vcpu);
@@ -53,10 +61,16 @@ class Machine : private devices::MachineEnd {
 
     std::unique_ptr<Vm> vm_;
     bool td_;
+    Interrupts interrupts_;
     Board board_;
+    Dma dma_;
+    devices::FwCfg fw_cfg_;
     devices::Serial serial_;
     devices::DebugExit debug_exit_;
     devices::PowerPort power_port_;
+    devices::SleepPorts sleep_ports_;
+    devices::ResetPort reset_port_;
+    devices::Rtc rtc_;
     std::vector<std::unique_ptr<devices::TestDevice>> testdevs_;
 
     std::mutex mutex_; // guards what follows

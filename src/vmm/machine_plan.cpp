@@ -2,6 +2,7 @@
 // Checks a machine's configuration against its firmware and lays it out.
 #include "vmm/machine_plan.h"
 
+#include <algorithm>
 #include <cstring>
 #include <fmt/format.h>
 
@@ -19,6 +20,23 @@ Result<void, Message> check_sections(const MachinePlan& plan)
                                             "({} MiB) and the firmware area",
                                             name_of(s.type), s.address, s.size, plan.config.memory >> 20)});
     }
+    return {};
+}
+
+// Kernel and initial RAM disk must be below 4 GiB while the kernel unpacks itself, and both files fit beside.
+Result<void, Message> check_payload(const MachinePlan& plan)
+{
+    const LinuxPayload* payload = plan.config.payload;
+    if (payload == nullptr)
+        return {};
+    const u64 ram = plan.map.ram.front().size;
+    const u64 kernel = std::max<u64>(payload->header.init_size, payload->kernel.bytes().size());
+    const u64 initrd = payload->initrd.bytes().size();
+    if (kernel + initrd > ram)
+        return fail(Message{
+            fmt::format("--memory: the kernel ({} MiB unpacked) and the initial RAM disk ({} MiB) do not "
+                        "fit into the {} MiB below 4 GiB",
+                        kernel >> 20, initrd >> 20, ram >> 20)});
     return {};
 }
 
@@ -83,6 +101,7 @@ Result<MachinePlan, Message> plan_machine(MachineConfig config)
     plan.config = std::move(config);
     TRY(check_sections(plan));
     TRY(check_devices(plan));
+    TRY(check_payload(plan));
     TRY(write_hob(plan));
     return plan;
 }

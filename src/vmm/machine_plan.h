@@ -4,6 +4,7 @@
 #pragma once
 
 #include "vmm/hob.h"
+#include "vmm/linux_payload.h"
 #include "vmm/memory_map.h"
 #include "vmm/tdvf.h"
 
@@ -17,6 +18,7 @@ struct MachineConfig {
     u64 memory = u64{512} << 20;
     unsigned cpus = 1;
     std::vector<MemoryRange> testdevs;
+    const LinuxPayload* payload = nullptr; // what the firmware shall boot; outlives the machine
 };
 
 struct MachinePlan {

@@ -126,8 +126,10 @@ TEST(Serial, ScratchHoldsAndStatusRegistersDoNot)
 struct EndLog : MachineEnd {
     std::vector<u32> exits;
     int offs = 0;
+    int resets = 0;
     void debug_exit(u32 value) override { exits.push_back(value); }
     void power_off() override { ++offs; }
+    void reset() override { ++resets; }
 };
 
 TEST(DebugExit, ReportsTheValueOfAnyWidth)

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "spec/kvm_abi.h"
+#include "spec/kvm_abi_irq.h"
 #include "vmm/ioctl_port.h"
 
 namespace seamless::vmm::test {
@@ -35,6 +36,9 @@ class FakeKvm : public IoctlPort {
     std::vector<std::string> calls; // in order, with what matters of the arguments
     std::vector<kvm_memory_attributes> attributes;
     std::vector<std::pair<u64, u64>> punched;
+    std::vector<std::pair<u32, u32>> messages;              // KVM_SIGNAL_MSI: address, data
+    std::vector<std::vector<kvm_irq_routing_entry>> routes; // each KVM_SET_GSI_ROUTING
+    std::map<u64, u8*> slots;                               // guest-physical address to the VMM's mapping
     std::map<u32, kvm_regs> regs;
     std::map<u32, kvm_sregs> sregs;
     std::map<u32, u32> mp_state;
@@ -119,8 +123,20 @@ class FakeKvm : public IoctlPort {
         case KVM_CREATE_GUEST_MEMFD:
             return opened("CREATE_GUEST_MEMFD", kMemfd0 + memfds_++);
         case KVM_SET_USER_MEMORY_REGION:
-        case KVM_SET_USER_MEMORY_REGION2:
+        case KVM_SET_USER_MEMORY_REGION2: {
+            const auto& slot = *static_cast<kvm_userspace_memory_region2*>(arg);
+            slots[slot.guest_phys_addr] = reinterpret_cast<u8*>(slot.userspace_addr);
             return noted("MEMORY_REGION");
+        }
+        case KVM_SIGNAL_MSI:
+            messages.emplace_back(static_cast<kvm_msi*>(arg)->address_lo, static_cast<kvm_msi*>(arg)->data);
+            return 1;
+        case KVM_SET_GSI_ROUTING: {
+            const auto* first =
+                reinterpret_cast<kvm_irq_routing_entry*>(static_cast<kvm_irq_routing*>(arg) + 1);
+            routes.emplace_back(first, first + static_cast<kvm_irq_routing*>(arg)->nr);
+            return 0;
+        }
         case KVM_SET_MEMORY_ATTRIBUTES:
             attributes.push_back(*static_cast<kvm_memory_attributes*>(arg));
             return noted("ATTRIBUTES");

@@ -1,96 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // Building and running machines on a scripted KVM: the order of calls, every row of the exit table, the way
 // out.
-#include <atomic>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include "unit/vmm/fake_kvm.h"
-#include "unit/vmm/firmware_image.h"
-#include "vmm/machine.h"
+#include "unit/vmm/machine_bench.h"
 
 namespace seamless::vmm::test {
 namespace {
 
-constexpr u64 MiB = u64{1} << 20;
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-struct Collect : devices::SerialSink {
-    std::string text;
-    void transmit(u8 byte) override { text += static_cast<char>(byte); }
-};
-
-MachinePlan plan(VmKind kind, unsigned cpus = 1)
-{
-    ImageBuilder b;
-    return plan_machine({.kind = kind,
-                         .firmware = b.build(),
-                         .memory = 64 * MiB,
-                         .cpus = cpus,
-                         .testdevs = {{0xfe000000, 0x2000}}})
-        .value();
-}
-
-FakeKvm::Step exit(u32 reason, std::function<void(kvm_run&)> fill = {}, int result = 0)
-{
-    return [=](kvm_run& run) {
-        run.exit_reason = reason;
-        if (fill)
-            fill(run);
-        return result;
-    };
-}
-
-FakeKvm::Step out(u16 port, std::vector<u8> data)
-{
-    return exit(KVM_EXIT_IO, [=](kvm_run& run) {
-        run.io = {.direction = KVM_EXIT_IO_OUT,
-                  .size = static_cast<u8>(data.size()),
-                  .port = port,
-                  .count = 1,
-                  .data_offset = 0x1000};
-        std::memcpy(reinterpret_cast<u8*>(&run) + 0x1000, data.data(), data.size());
-    });
-}
-
-FakeKvm::Step mmio(u64 gpa, u32 len, bool write, u64 value)
-{
-    return exit(KVM_EXIT_MMIO, [=](kvm_run& run) {
-        run.mmio = {.phys_addr = gpa, .data = {}, .len = len, .is_write = write};
-        std::memcpy(run.mmio.data, &value, 8);
-    });
-}
-
-// A step that looks at what the VMM answered to the step before, then reports `reason`.
-FakeKvm::Step check(std::function<void(const kvm_run&)> look, FakeKvm::Step then)
-{
-    return [=](kvm_run& run) {
-        look(run);
-        return then(run);
-    };
-}
-
-struct Bench {
-    FakeKvm kvm;
-    Collect serial;
-
-    Outcome run(VmKind kind, std::deque<FakeKvm::Step> script,
-                const RunOptions& options = {.timeout_ms = 20000}, unsigned cpus = 1)
-    {
-        kvm.script = std::move(script);
-        auto machine = Machine::build(kvm, plan(kind, cpus), serial);
-        EXPECT_TRUE(machine.ok());
-        return machine.value()->run(options);
-    }
-};
 
 TEST(Builder, TdIsBuiltInKvmsOrder)
 {
     FakeKvm kvm;
     Collect serial;
-    const auto machine = Machine::build(kvm, plan(VmKind::td, 2), serial);
+    const auto machine = Machine::build(kvm, plan(VmKind::td, 2), serial, kClock);
     ASSERT_TRUE(machine.ok()) << machine.error().text;
     EXPECT_THAT(kvm.calls, ElementsAre("open", "CREATE_VM 5", "ENABLE_CAP 121", "ENABLE_CAP 129",
                                        "ENABLE_CAP 201", "ENABLE_CAP 237", "TDX 0", "TDX 0", "TDX 1", "TDX 1",
@@ -108,7 +34,7 @@ TEST(Builder, CpuidOfATdIsWhatKvmSupportsUnderTheModulesMasks)
 {
     FakeKvm kvm;
     Collect serial;
-    ASSERT_TRUE(Machine::build(kvm, plan(VmKind::td, 2), serial).ok());
+    ASSERT_TRUE(Machine::build(kvm, plan(VmKind::td, 2), serial, kClock).ok());
     ASSERT_EQ(kvm.init_cpuid.size(), 3u);
     EXPECT_EQ(kvm.init_cpuid[0].eax, 0u);
     EXPECT_EQ(kvm.init_cpuid[0].ebx, 2u << 16);
@@ -127,7 +53,7 @@ TEST(Builder, SectionsAreAddedWithTheirContentAndMeasuredAsTheySay)
                              *reinterpret_cast<const u8*>(kvm.region.source_addr + 2));
     };
     const MachinePlan p = plan(VmKind::td);
-    ASSERT_TRUE(Machine::build(kvm, p, serial).ok());
+    ASSERT_TRUE(Machine::build(kvm, p, serial, kClock).ok());
     using R = std::tuple<u64, u64, u32, u8>;
     EXPECT_THAT(regions, ElementsAre(R{ImageBuilder::kBase + 0x8000, 8, 1, p.config.firmware[0x8002]},
                                      R{ImageBuilder::kBase, 2, 0, p.config.firmware[2]}, R{0x810000, 3, 0, 0},
@@ -138,7 +64,7 @@ TEST(Builder, PlainVmStartsInTheStateOfATd)
 {
     FakeKvm kvm;
     Collect serial;
-    ASSERT_TRUE(Machine::build(kvm, plan(VmKind::plain, 2), serial).ok());
+    ASSERT_TRUE(Machine::build(kvm, plan(VmKind::plain, 2), serial, kClock).ok());
     EXPECT_EQ(kvm.calls[1], "CREATE_VM 0");
     const kvm_regs& regs = kvm.regs[FakeKvm::kVcpu0 + 1];
     EXPECT_EQ(regs.rip, 0xfffffff0u);
@@ -161,7 +87,7 @@ TEST(Builder, RefusalsNameTheCallAndLeaveNothingOpen)
         FakeKvm kvm;
         Collect serial;
         kvm.refuse[request] = ENOSPC;
-        const auto machine = Machine::build(kvm, plan(VmKind::td), serial);
+        const auto machine = Machine::build(kvm, plan(VmKind::td), serial, kClock);
         ASSERT_FALSE(machine.ok());
         EXPECT_THAT(machine.error().text, HasSubstr("KVM_"));
         EXPECT_THAT(machine.error().text, HasSubstr("ENOSPC"));
@@ -174,8 +100,8 @@ TEST(Builder, DeviceWithoutTdsIsNamed)
     FakeKvm kvm;
     Collect serial;
     kvm.offers_td = false;
-    EXPECT_THAT(Machine::build(kvm, plan(VmKind::td), serial).error().text, HasSubstr("no TDs"));
-    EXPECT_TRUE(Machine::build(kvm, plan(VmKind::plain), serial).ok());
+    EXPECT_THAT(Machine::build(kvm, plan(VmKind::td), serial, kClock).error().text, HasSubstr("no TDs"));
+    EXPECT_TRUE(Machine::build(kvm, plan(VmKind::plain), serial, kClock).ok());
 }
 
 TEST(Exits, PortWritesReachSerialAndDebugExit)
@@ -375,7 +301,7 @@ TEST(Run, TheFirstEndWins)
 {
     FakeKvm kvm;
     Collect serial;
-    auto machine = Machine::build(kvm, plan(VmKind::td), serial);
+    auto machine = Machine::build(kvm, plan(VmKind::td), serial, kClock);
     machine.value()->end({.kind = Outcome::Kind::signal, .value = 2});
     machine.value()->end({.kind = Outcome::Kind::powered_off});
     EXPECT_EQ(machine.value()->run({}).exit_status(), 130);
@@ -410,7 +336,7 @@ TEST(Run, InputReachesTheSerialPort)
     });
     kvm.script = {in, check([&](const kvm_run& run) { got = reinterpret_cast<const u8*>(&run)[0x1000]; },
                             out(0xf4, {0}))};
-    auto machine = Machine::build(kvm, plan(VmKind::plain), serial);
+    auto machine = Machine::build(kvm, plan(VmKind::plain), serial, kClock);
     EXPECT_EQ(machine.value()->receive(std::vector<u8>{'q'}), 1u);
     EXPECT_EQ(machine.value()->run({.timeout_ms = 20000}).exit_status(), 1);
     EXPECT_EQ(got, 'q');
