@@ -24,6 +24,9 @@ enum class Context : u8 { system = 0, td = 1, vcpu = 2 };
 // Bits that must be zero in an access to one element.
 inline constexpr u64 kMustBeZero = bits(31, 24) | bits(49, 47) | bit(55) | bit(62) | bits(46, 34);
 
+// The head of a sequence in a list of fields: the id of its first field, and one less than their number.
+inline constexpr u64 kOneFieldMore = bit(38), kMaxFieldsInSequence = 512;
+
 // Field ids as a host composes them.
 [[nodiscard]] constexpr u64 vcpu_field(unsigned cls, u64 field_code, bool arch = true)
 {

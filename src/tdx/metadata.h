@@ -3,6 +3,8 @@
 // write. TDX ABI: "Metadata Access".
 #pragma once
 
+#include <span>
+
 #include "tdx/module.h"
 
 namespace seamless::tdx {
@@ -20,6 +22,14 @@ enum class MdCaller : u8 { host, guest };
 [[nodiscard]] MdValue write_td_field(Td& td, u64 id, u64 data, u64 mask, MdCaller caller);
 [[nodiscard]] MdValue write_vcpu_field(Vcpu& vcpu, u64 id, u64 data, u64 mask,
                                        MdCaller caller = MdCaller::host);
+
+// A list of the module's fields from `id` on (-1: from the first) as far as `list` goes: a header, then
+// sequences of fields that follow each other. TDX ABI: "Metadata List".
+struct MdList {
+    spec::TdxStatus status = spec::TdxStatus::SUCCESS;
+    u64 next = spec::md::kFirst; // the field to go on with; -1 if all are in the list, or at a failure
+};
+[[nodiscard]] MdList list_sys_fields(TdxModule& module, u64 id, std::span<u64> list);
 
 // The id of the first field (`id` = -1) or of the one after `id`; -1 after the last.
 [[nodiscard]] u64 next_sys_field(TdxModule& module, u64 id);

@@ -45,6 +45,14 @@ template <typename Object>
     return nullptr;
 }
 
+// The field of that id as the module spells it, or -1.
+template <typename Object>
+[[nodiscard]] u64 canonical_field(std::span<const MdRow<Object>> rows, u64 id)
+{
+    const MdRow<Object>* row = find_field(rows, id);
+    return row ? row->id + (spec::md::key_of(id) - row->key()) : spec::md::kFirst;
+}
+
 template <typename Object>
 [[nodiscard]] u64 next_field(std::span<const MdRow<Object>> rows, u64 id)
 {

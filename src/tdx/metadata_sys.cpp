@@ -78,6 +78,30 @@ static_assert(ascending_fields(kRows));
 } // namespace
 
 MdValue read_sys_field(TdxModule& module, u64 id) { return read_field<TdxModule>(kRows, module, id, R); }
+MdList list_sys_fields(TdxModule& module, u64 id, std::span<u64> list)
+{
+    id = id == md::kFirst ? kRows[0].id : canonical_field<TdxModule>(kRows, id);
+    if (id == md::kFirst)
+        return {.status = spec::TdxStatus::METADATA_FIELD_ID_INCORRECT};
+    std::size_t used = 1, header = 0;
+    u64 sequences = 0, previous = 0;
+    for (; id != md::kFirst; previous = id, id = next_sys_field(module, id)) {
+        const bool follows = header != 0 && id == previous + 1 && used - header <= md::kMaxFieldsInSequence;
+        if (used + (follows ? 1 : 2) > list.size())
+            break;
+        if (follows) {
+            list[header] += md::kOneFieldMore;
+        } else {
+            list[header = used++] = id;
+            ++sequences;
+        }
+        list[used++] = read_sys_field(module, id).value;
+    }
+    list[0] = used * sizeof(u64) | sequences << 16;
+    const bool all = id == md::kFirst;
+    return {.status = all ? spec::TdxStatus::SUCCESS : spec::TdxStatus::METADATA_LIST_OVERFLOW, .next = id};
+}
+
 u64 next_sys_field(TdxModule&, u64 id) { return next_field<TdxModule>(kRows, id); }
 
 } // namespace seamless::tdx

@@ -26,8 +26,10 @@ constexpr TdgRow kRows[] = {
     {n(TdgLeaf::VP_RD),              "TDG.VP.RD",            tdg_vp_rd},
     {n(TdgLeaf::VP_WR),              "TDG.VP.WR",            tdg_vp_wr},
     {n(TdgLeaf::SYS_RD),             "TDG.SYS.RD",           tdg_sys_rd},
+    {n(TdgLeaf::SYS_RDALL),          "TDG.SYS.RDALL",        tdg_sys_rdall},
     {n(TdgLeaf::MR_VERIFYREPORT),    "TDG.MR.VERIFYREPORT",  tdg_mr_verifyreport},
     {n(TdgLeaf::MEM_PAGE_ATTR_RD),   "TDG.MEM.PAGE.ATTR.RD", tdg_mem_page_attr_rd},
+    {n(TdgLeaf::MEM_PAGE_ATTR_WR),   "TDG.MEM.PAGE.ATTR.WR", tdg_mem_page_attr_wr},
 };
 // clang-format on
 static_assert(strictly_ascending(kRows, &TdgRow::number));

@@ -137,14 +137,18 @@ class RecordingSink : public trace::Sink {
     std::mutex mutex_;
 };
 
-// A simulated host of `lps` scripted processors.
+inline std::unique_ptr<cpu::LogicalProcessor> make_scripted_lp(cpu::Package& package, unsigned id)
+{
+    return std::make_unique<ScriptedLp>(package, id);
+}
+
+// A simulated host of `lps` processors: scripted ones, unless the test brings others.
 struct ScriptedHost {
-    explicit ScriptedHost(unsigned lps = 4, u64 memory_bytes = u64{4} << 30)
+    explicit ScriptedHost(unsigned lps = 4, u64 memory_bytes = u64{4} << 30,
+                          const cpu::LpFactory& make_lp = make_scripted_lp)
         : memory(std::move(mem::HostMemory::create(memory_bytes)).value()),
           tracer(sink, [] { return u64{0}; }),
-          package(
-              lps, [](cpu::Package& p, unsigned id) { return std::make_unique<ScriptedLp>(p, id); }, *memory,
-              clock, random, tracer)
+          package(lps, make_lp, *memory, clock, random, tracer)
     {
         for (unsigned i = 0; i < lps; ++i)
             package.lp(i).trace = {&tracer, 0};

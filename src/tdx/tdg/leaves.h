@@ -4,6 +4,7 @@
 
 #include "paging/ept_walk.h"
 #include "tdx/guest/run.h"
+#include "tdx/sept.h"
 
 namespace seamless::tdx {
 
@@ -41,6 +42,10 @@ struct TdgRow {
 [[nodiscard]] std::optional<TdgOutcome> guest_operand(TdgCall& call, u64 gpa, paging::Access access,
                                                       Hpa& hpa);
 
+// A TD exit because of the secure EPT entry at which the walk to `level` ended: the host may be able to help.
+[[nodiscard]] TdgOutcome exit_for_entry(TdgCall& call, u64 gpa, unsigned level, const sept::Position& at,
+                                        spec::ExtendedExitQual type);
+
 TdgOutcome tdg_vp_vmcall(TdgCall&);
 TdgOutcome tdg_vp_info(TdgCall&);
 TdgOutcome tdg_mr_rtmr_extend(TdgCall&);
@@ -49,11 +54,13 @@ TdgOutcome tdg_mr_report(TdgCall&);
 TdgOutcome tdg_vp_cpuidve_set(TdgCall&);
 TdgOutcome tdg_mem_page_accept(TdgCall&);
 TdgOutcome tdg_mem_page_attr_rd(TdgCall&);
+TdgOutcome tdg_mem_page_attr_wr(TdgCall&);
 TdgOutcome tdg_vm_rd(TdgCall&);
 TdgOutcome tdg_vm_wr(TdgCall&);
 TdgOutcome tdg_vp_rd(TdgCall&);
 TdgOutcome tdg_vp_wr(TdgCall&);
 TdgOutcome tdg_sys_rd(TdgCall&);
+TdgOutcome tdg_sys_rdall(TdgCall&);
 TdgOutcome tdg_mr_verifyreport(TdgCall&);
 
 } // namespace seamless::tdx

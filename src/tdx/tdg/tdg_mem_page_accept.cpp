@@ -12,17 +12,6 @@ using sept::SeptState;
 
 namespace {
 
-// The host may be able to help: it sees what was asked for and what the walk met.
-TdgOutcome exit_to_host(TdgCall& call, u64 gpa, unsigned level, const sept::Position& at)
-{
-    const u64 details = u64{level} | u64{at.level} << 3 | u64{static_cast<u8>(at.state())} << 6 |
-                        u64{sept::is_leaf(at.state())} << 14;
-    return async_exit(call.run, {.reason = static_cast<u32>(ExitReason::EPT_VIOLATION),
-                                 .qualification = spec::ept::qual::WRITE | (at.entry & spec::ept::RWX) << 3,
-                                 .extended = static_cast<u64>(spec::ExtendedExitQual::ACCEPT) | details << 32,
-                                 .gpa = gpa});
-}
-
 // A page that was never touched reads as zero already and must not cost the host memory by being zeroed. What
 // is not resident may also be swapped out: giving it back to the file makes it zero in either case.
 void zero_pages(Hpa hpa, u64 bytes)
@@ -37,6 +26,18 @@ void zero_pages(Hpa hpa, u64 bytes)
 }
 
 } // namespace
+
+// The host sees what was asked for and what the walk met.
+TdgOutcome exit_for_entry(TdgCall& call, u64 gpa, unsigned level, const sept::Position& at,
+                          spec::ExtendedExitQual type)
+{
+    const u64 details = u64{level} | u64{at.level} << 3 | u64{static_cast<u8>(at.state())} << 6 |
+                        u64{sept::is_leaf(at.state())} << 14;
+    return async_exit(call.run, {.reason = static_cast<u32>(ExitReason::EPT_VIOLATION),
+                                 .qualification = spec::ept::qual::WRITE | (at.entry & spec::ept::RWX) << 3,
+                                 .extended = static_cast<u64>(type) | details << 32,
+                                 .gpa = gpa});
+}
 
 TdgOutcome tdg_mem_page_accept(TdgCall& call)
 {
@@ -59,7 +60,7 @@ TdgOutcome tdg_mem_page_accept(TdgCall& call)
     if (at.reached && at.state() == SeptState::NL_MAPPED)
         return TdxStatus::PAGE_SIZE_MISMATCH | at.level;
     if (!at.reached || at.state() != SeptState::PENDING)
-        return exit_to_host(call, gpa, level, at);
+        return exit_for_entry(call, gpa, level, at, spec::ExtendedExitQual::ACCEPT);
     zero_pages(mem::without_hkid(sept::target(at.entry)), spec::ept::level_size(level));
     lock.commit(sept::make(sept::target(at.entry), SeptState::MAPPED));
     return TdxStatus::SUCCESS;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// TDG.VM.RD, VM.WR, VP.RD, VP.WR, SYS.RD: the guest's accesses to metadata.
+// TDG.VM.RD, VM.WR, VP.RD, VP.WR, SYS.RD, SYS.RDALL: the guest's accesses to metadata.
+#include "mem/guest_access.h"
 #include "tdx/metadata.h"
 #include "tdx/tdg/leaves.h"
 
@@ -67,6 +68,24 @@ TdgOutcome tdg_sys_rd(TdgCall& call)
         call.reg(Gpr::rdx) = next_sys_field(module, id);
     call.reg(Gpr::r8) = found.value;
     return found.status;
+}
+
+TdgOutcome tdg_sys_rdall(TdgCall& call)
+{
+    const u64 gpa = call.reg(Gpr::rdx), id = call.reg(Gpr::r8);
+    if (!aligned(gpa, kPageSize) || !call.run.td.private_gpa(gpa)) {
+        call.reg(Gpr::r8) = spec::md::kFirst;
+        return TdxStatus::OPERAND_INVALID | TdxOperand::RDX;
+    }
+    Hpa page;
+    if (const auto stopped = guest_operand(call, gpa, paging::Access::write, page))
+        return *stopped;
+    u64 list[kPageSize / sizeof(u64)] = {};
+    const MdList result = list_sys_fields(call.run.module, id, list);
+    call.reg(Gpr::r8) = result.next;
+    if (result.status != TdxStatus::METADATA_FIELD_ID_INCORRECT)
+        mem::copy_to(page, {reinterpret_cast<const u8*>(list), field(list[0], 15, 0)});
+    return result.status;
 }
 
 } // namespace seamless::tdx

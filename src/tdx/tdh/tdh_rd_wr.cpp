@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// TDH.SYS.RD, MNG.RD, VP.RD, VP.WR: the host's accesses to metadata.
+// TDH.SYS.RD, SYS.RDALL, MNG.RD, VP.RD, VP.WR: the host's accesses to metadata.
+#include "mem/guest_access.h"
 #include "tdx/metadata.h"
 #include "tdx/tdh/leaves.h"
 
@@ -28,6 +29,12 @@ TdxStatus finish_read(SeamCall& call, const MdValue& found, u64 next)
     return found.status;
 }
 
+bool lp_initialized(SeamCall& call)
+{
+    const std::lock_guard guard(call.module.lp_mutex);
+    return call.module.lp_initialized[call.lp.id()];
+}
+
 TdxStatus first_field(SeamCall& call, u64 id)
 {
     call.regs.rdx = id;
@@ -43,11 +50,8 @@ TdxStatus tdh_sys_rd(SeamCall& call)
     const u64 id = call.regs.rdx;
     call.regs.rdx = ~u64{0};
     call.regs.r8 = 0;
-    {
-        const std::lock_guard guard(module.lp_mutex);
-        if (!module.lp_initialized[call.lp.id()])
-            return TdxStatus::SYS_LP_INIT_NOT_DONE;
-    }
+    if (!lp_initialized(call))
+        return TdxStatus::SYS_LP_INIT_NOT_DONE;
     if (id == spec::md::kFirst)
         return first_field(call, next_sys_field(module, id));
     const MdValue found = read_sys_field(module, id);
@@ -56,6 +60,22 @@ TdxStatus tdh_sys_rd(SeamCall& call)
     call.regs.rdx = next_sys_field(module, id);
     call.regs.r8 = found.value;
     return TdxStatus::SUCCESS;
+}
+
+TdxStatus tdh_sys_rdall(SeamCall& call)
+{
+    const u64 page = call.regs.rdx, id = call.regs.r8;
+    call.regs.r8 = spec::md::kFirst;
+    if (!lp_initialized(call))
+        return TdxStatus::SYS_LP_INIT_NOT_DONE;
+    if (!call.module.shared_operand_ok(page, kPageSize, kPageSize))
+        return TdxStatus::OPERAND_INVALID | TdxOperand::RDX;
+    u64 list[kPageSize / sizeof(u64)] = {};
+    const MdList result = list_sys_fields(call.module, id, list);
+    call.regs.r8 = result.next;
+    if (result.status != TdxStatus::METADATA_FIELD_ID_INCORRECT)
+        mem::copy_to(Hpa(page), {reinterpret_cast<const u8*>(list), field(list[0], 15, 0)});
+    return result.status;
 }
 
 TdxStatus tdh_mng_rd(SeamCall& call)

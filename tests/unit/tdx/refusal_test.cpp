@@ -66,6 +66,7 @@ TEST_F(Refusal, EveryTdhLeafHasOne)
         {TdhLeaf::SYS_INFO,            {.rcx = odd},                           OPERAND_INVALID | RCX},
         {TdhLeaf::SYS_INIT,            {.rcx = 1},                             OPERAND_INVALID | RCX},
         {TdhLeaf::SYS_RD,              {.rdx = bit(62)},                       METADATA_FIELD_ID_INCORRECT},
+        {TdhLeaf::SYS_RDALL,           {.rdx = odd},                           OPERAND_INVALID | RDX},
         {TdhLeaf::SYS_LP_INIT,         {},                                     SYS_LP_INIT_NOT_PENDING},
         {TdhLeaf::SYS_TDMR_INIT,       {.rcx = free},                          OPERAND_INVALID | RCX},
         {TdhLeaf::MEM_TRACK,           {.rcx = free},                          PAGE_METADATA_INCORRECT | RCX},
@@ -82,8 +83,10 @@ TEST_F(Refusal, EveryTdhLeafHasOne)
         const bool has_row = std::any_of(std::begin(rows), std::end(rows), [&](const TdhRefusal& row) {
             return static_cast<u16>(row.leaf) == leaf.number;
         });
-        // LP.SHUTDOWN has no operands: only its version can be wrong.
-        EXPECT_TRUE(has_row || leaf.number == static_cast<u16>(TdhLeaf::SYS_LP_SHUTDOWN)) << leaf.name;
+        // These look at no operand: only their version can be wrong.
+        const bool version_only = leaf.number == static_cast<u16>(TdhLeaf::SYS_LP_SHUTDOWN) ||
+                                  leaf.number == static_cast<u16>(TdhLeaf::MNG_KEY_RECLAIMID);
+        EXPECT_TRUE(has_row || version_only) << leaf.name;
         EXPECT_EQ(call(static_cast<TdhLeaf>(leaf.number), {}, leaf.max_version + 1u), OPERAND_INVALID)
             << leaf.name;
     }
@@ -110,8 +113,10 @@ TEST_F(Refusal, EveryTdgLeafHasOne)
         {TdgLeaf::VP_RD,           {{Gpr::rdx, md::VCPU_GPR}},                          METADATA_FIELD_NOT_READABLE},
         {TdgLeaf::VP_WR,           {{Gpr::rdx, md::VCPU_INDEX}, {Gpr::r9, 1}},          METADATA_FIELD_NOT_WRITABLE},
         {TdgLeaf::SYS_RD,          {{Gpr::rdx, bit(62)}},                               METADATA_FIELD_ID_INCORRECT},
+        {TdgLeaf::SYS_RDALL,       {{Gpr::rdx, kGpa + 8}},                              OPERAND_INVALID | RDX},
         {TdgLeaf::MR_VERIFYREPORT, {{Gpr::rcx, kGpa + 8}},                              OPERAND_INVALID | RCX},
         {TdgLeaf::MEM_PAGE_ATTR_RD, {{Gpr::rcx, kGpa | bit(52)}},                       OPERAND_INVALID | RCX},
+        {TdgLeaf::MEM_PAGE_ATTR_WR, {{Gpr::rcx, kGpa}, {Gpr::rdx, 1}},                  OPERAND_INVALID | RDX},
     };
     // clang-format on
     const auto refused = [this](TdgLeaf leaf, const Regs& regs, TdxStatus status, unsigned version = 0) {

@@ -31,8 +31,10 @@ class SharedClock : public base::Clock {
 };
 
 struct TdHost : fakes::ScriptedHost {
-    explicit TdHost(const std::optional<PlatformKey>& platform_key = key(), unsigned lps = 2)
-        : fakes::ScriptedHost(lps, u64{1} << 30), module(package, *memory, clock, random, platform_key)
+    explicit TdHost(const std::optional<PlatformKey>& platform_key = key(), unsigned lps = 2,
+                    const cpu::LpFactory& make_lp = fakes::make_scripted_lp)
+        : fakes::ScriptedHost(lps, u64{1} << 30, make_lp),
+          module(package, *memory, clock, random, platform_key)
     {}
 
     static PlatformKey key()
@@ -46,7 +48,7 @@ struct TdHost : fakes::ScriptedHost {
     TdxStatus call(TdhLeaf leaf, cpu::SeamRegs in = {}, unsigned version = 0, unsigned on = 0)
     {
         in.rax = spec::leaf_rax(leaf, version);
-        EXPECT_TRUE(module.seamcall(lp(on), in));
+        EXPECT_TRUE(module.seamcall(package.lp(on), in));
         out = in;
         return static_cast<TdxStatus>(in.rax);
     }
@@ -171,6 +173,9 @@ struct TdHost : fakes::ScriptedHost {
         EXPECT_EQ(call(TdhLeaf::MNG_RD, {.rcx = tdr.value(), .rdx = field}), TdxStatus::SUCCESS);
         return out.r8;
     }
+
+    // The module's own objects, for tests that hold their locks.
+    Td& td() { return *static_cast<Td*>(module.pamt().entry(tdr, 0).object); }
 
     // A TD with one vCPU and one page at kGpa, ready to run.
     void build(spec::TdParams params = default_params())
