@@ -219,7 +219,7 @@ TEST_F(Enter, MachineCheckEndsTheTd)
         exit(vmcs, ExitReason::EXCEPTION_NMI, 0);
         vmcs.exit_intr_info = exception(Vector::MC);
     });
-    EXPECT_EQ(code(enter(vcpu)), 0x6000000500000000u);
+    EXPECT_EQ(enter(vcpu), NON_RECOVERABLE_TD_NON_ACCESSIBLE);
     EXPECT_EQ(enter(vcpu), TD_FATAL);
     EXPECT_EQ(page_aug(kGpa + 0x1000, page()), TD_FATAL);
     EXPECT_EQ(call(TdhLeaf::VP_FLUSH, {.rcx = vcpu.value()}), SUCCESS) << "teardown stays possible";
