@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "base/writer_first_mutex.h"
 #include "kvm/coalesced_mmio.h"
 #include "kvm/io_bus.h"
 #include "kvm/ioeventfd.h"
@@ -61,7 +62,10 @@ class Vm {
                                                       std::span<const u64> bitmap);
     [[nodiscard]] IoBus& bus(BusId id) { return buses[static_cast<unsigned>(id)]; }
 
-    // Takes guest frames away from the tables; slots_lock is held exclusively.
+    // The host has taken back the VMM's page at `hva`, as KVM's MMU notifier would have said before: what
+    // leads there is dropped, and the next access asks for the page again. False: no memslot has it.
+    [[nodiscard]] bool host_memory_gone(u64 hva);
+    // Takes guest frames away from the tables; slots_lock is held exclusively, or the caller says why not.
     void zap_range(Gfn start, Gfn end, Roots roots);
     // All processors that run this VM drop their translations before they re-enter; waits until they left the
     // guest.
@@ -77,7 +81,7 @@ class Vm {
     const x86_ops& ops;
 
     std::mutex lock; // kvm->lock: vCPU creation, VM-wide commands
-    std::shared_mutex slots_lock;
+    base::WriterFirstMutex slots_lock;
     Memslots slots;
     MemoryAttributes attributes;
     IoBus buses[kBusCount];
