@@ -81,6 +81,16 @@ Fault Core::exit(ExitReason reason, u64 qualification, u32 instruction_info)
     return Fault::vm_exit;
 }
 
+// The exit tells nothing but that the host wants something, as the interrupt of a processor that takes memory
+// away would. Async-signal-safe.
+Fault Core::host_memory_gone(Hpa host)
+{
+    constexpr u8 kFunctionCallVector = 0xfc;
+    host_fault_ = host.value();
+    exit_vector_ = kFunctionCallVector;
+    return exit(ExitReason::EXTERNAL_INTERRUPT);
+}
+
 u64 Core::guest_tsc()
 {
     u64 tsc = package().clock().tsc();

@@ -6,6 +6,8 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "cpu/fault.h"
@@ -51,6 +53,7 @@ class Core final : public LogicalProcessor, private MmuPort, private EnginePort 
     void code_may_have_changed() override;
     void send_interrupt(u8 vector) override;
     bool acknowledge_interrupts() override;
+    [[nodiscard]] std::optional<u64> take_host_fault() override { return std::exchange(host_fault_, {}); }
     [[nodiscard]] Counters counters() const override;
 
     // Somebody waits for this processor to leave the guest or to take an interrupt.
@@ -71,6 +74,7 @@ class Core final : public LogicalProcessor, private MmuPort, private EnginePort 
     // Reasons for an instruction not to complete: return fail(...) of one of these.
     [[nodiscard]] Fault exception(spec::Vector vector, u32 error_code = 0);
     [[nodiscard]] Fault exit(spec::ExitReason reason, u64 qualification = 0, u32 instruction_info = 0);
+    [[nodiscard]] Fault host_memory_gone(Hpa host) override;
     [[nodiscard]] Fault ud() { return exception(spec::Vector::UD); }
     [[nodiscard]] Fault gp(u32 error_code = 0) { return exception(spec::Vector::GP, error_code); }
 
@@ -162,6 +166,7 @@ class Core final : public LogicalProcessor, private MmuPort, private EnginePort 
     std::atomic<bool> parked_ = false;    // in the guest, but between two instructions until told otherwise
     std::atomic<u64> interrupts_[4] = {}; // host vectors that wait to be acknowledged
     u8 exit_vector_ = 0;                  // which of them made the guest exit
+    std::optional<u64> host_fault_;       // what take_host_fault() gives
     u64 vm_exits_ = 0;
     unsigned spins_ = 0;
 

@@ -3,6 +3,8 @@
 // VMX; it knows no memslots, no MMIO and no kinds of VM.
 #pragma once
 
+#include <optional>
+
 #include "cpu/guest_context.h"
 #include "cpu/vmx/vmcs.h"
 #include "trace/trace.h"
@@ -44,6 +46,11 @@ class LogicalProcessor {
     // The host's interrupt handler acknowledges what arrived while this processor was in root mode, or what
     // made a guest exit. True if there was anything.
     virtual bool acknowledge_interrupts() = 0;
+    // The host learns late, from an access that fails, that memory of the guest's is no longer there: the
+    // guest exits as for an external interrupt, at the instruction that made the access, and this gives the
+    // host address, once. Whoever owns the page tables drops what leads there, as the host's memory
+    // management would have had it do before.
+    [[nodiscard]] virtual std::optional<u64> take_host_fault() { return std::nullopt; }
 
     // For statistics. Instructions are counted in step mode only.
     struct Counters {

@@ -84,6 +84,8 @@ Result<Hpa, Fault> Mmu::walk(Gva gva, Access access, bool user, bool allow_user,
     }
     if (guest.outcome == GuestWalk::Outcome::ept_fault)
         return fail(port_.ept_fault(guest.ept, guest.gpa, gva, guest.ept_access, false));
+    if (guest.outcome == GuestWalk::Outcome::host_fault)
+        return fail(port_.host_memory_gone(guest.host));
     const paging::EptWalk ept = paging::walk_ept(ept_, guest.gpa, access);
     if (ept.outcome != paging::EptWalk::Outcome::ok)
         return fail(port_.ept_fault(ept, guest.gpa, gva, access, true));
@@ -187,7 +189,8 @@ Result<void, Fault> Mmu::read(Gva gva, std::span<u8> out, Purpose purpose)
     while (!out.empty()) {
         const Hpa hpa = TRY(translate(gva, Access::read, purpose));
         const auto piece = out.first(std::min<u64>(out.size(), kPageSize - gva.page_offset()));
-        mem::copy_from(piece, hpa);
+        if (!mem::try_copy_from(piece, hpa)) [[unlikely]]
+            return fail(port_.host_memory_gone(hpa));
         out = out.subspan(piece.size());
         gva += piece.size();
     }
@@ -202,7 +205,8 @@ Result<void, Fault> Mmu::write(Gva gva, std::span<const u8> in, Purpose purpose)
     while (!in.empty()) {
         const Hpa hpa = TRY(translate(gva, Access::write, purpose));
         const auto piece = in.first(std::min<u64>(in.size(), kPageSize - gva.page_offset()));
-        mem::copy_to(hpa, piece);
+        if (!mem::try_copy_to(hpa, piece)) [[unlikely]]
+            return fail(port_.host_memory_gone(hpa));
         in = in.subspan(piece.size());
         gva += piece.size();
     }

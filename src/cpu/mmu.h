@@ -36,6 +36,8 @@ class MmuPort {
     // A host page is about to be writable through a TLB, or has just become executable through one.
     virtual void page_written(u64 host_page) = 0;
     virtual void page_fetched(u64 host_page) = 0;
+    // An access found that the host has taken this memory away.
+    virtual Fault host_memory_gone(Hpa host) = 0;
 
   protected:
     ~MmuPort() = default;
@@ -83,7 +85,11 @@ class Mmu {
     {
         if ((gva.value() & (sizeof(T) - 1)) == 0) {
             watch(gva, sizeof(T), Access::read);
-            return mem::load<T>(TRY(translate(gva, Access::read, purpose)));
+            const Hpa hpa = TRY(translate(gva, Access::read, purpose));
+            T value = 0;
+            if (!mem::try_load(hpa, value)) [[unlikely]]
+                return fail(port_.host_memory_gone(hpa));
+            return value;
         }
         T value = 0;
         TRY(read(gva, {reinterpret_cast<u8*>(&value), sizeof value}, purpose));
@@ -94,7 +100,9 @@ class Mmu {
     {
         if ((gva.value() & (sizeof(T) - 1)) == 0) {
             watch(gva, sizeof(T), Access::write);
-            mem::store<T>(TRY(translate(gva, Access::write, purpose)), value);
+            const Hpa hpa = TRY(translate(gva, Access::write, purpose));
+            if (!mem::try_store(hpa, value)) [[unlikely]]
+                return fail(port_.host_memory_gone(hpa));
             return {};
         }
         return write(gva, {reinterpret_cast<const u8*>(&value), sizeof value}, purpose);

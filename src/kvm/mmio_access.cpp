@@ -106,6 +106,8 @@ Result<Gpa, X86Emul> VcpuEmulation::translate(u64 linear, Access access, bool mo
             queue_exception(Vector::PF, w.error_code | (modify ? pferr::W : 0));
             return fail(X86EMUL_PROPAGATE_FAULT);
         }
+        if (w.outcome == GuestWalk::Outcome::host_fault && !vcpu_.vm().host_memory_gone(w.host.value()))
+            break;
         const u64 code = w.ept_access == Access::write ? PFERR_WRITE_MASK : PFERR_USER_MASK;
         const auto mapped = kvm_mmu_do_page_fault(vcpu_, w.gpa.value(), code, false);
         if (!mapped || mapped.value() == RET_PF_EMULATE)
@@ -122,6 +124,8 @@ std::optional<Gpa> VcpuEmulation::gva_to_gpa_system(u64 linear)
         if (w.outcome == GuestWalk::Outcome::ok)
             return w.gpa;
         if (w.outcome == GuestWalk::Outcome::page_fault)
+            break;
+        if (w.outcome == GuestWalk::Outcome::host_fault && !vcpu_.vm().host_memory_gone(w.host.value()))
             break;
         const u64 code = w.ept_access == Access::write ? PFERR_WRITE_MASK : PFERR_USER_MASK;
         const auto mapped = kvm_mmu_do_page_fault(vcpu_, w.gpa.value(), code, false);

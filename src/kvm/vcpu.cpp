@@ -176,6 +176,8 @@ Handled Vcpu::vcpu_enter_guest(cpu::LogicalProcessor& lp)
     if (!enter)
         return kResume;
     ran_once = true;
+    if (const auto gone = lp.take_host_fault(); gone && !vm_.host_memory_gone(*gone))
+        return fail(Errno{EFAULT});
     return vm_.ops.handle_exit(*this, fastpath);
 }
 

@@ -106,6 +106,23 @@ void Vm::zap_range(Gfn start, Gfn end, Roots roots)
         flush_remote_tlbs();
 }
 
+// A slot that goes away meanwhile is no reason to hold its lock: frames without one have nothing to drop.
+bool Vm::host_memory_gone(u64 hva)
+{
+    std::vector<Gfn> frames;
+    {
+        const std::shared_lock guard(slots_lock);
+        for (const u32 id : slots.ids()) {
+            const Memslot& slot = *slots.by_id(id);
+            if (hva - slot.userspace_addr < slot.npages << kPageShift)
+                frames.push_back(slot.base + ((hva - slot.userspace_addr) >> kPageShift));
+        }
+    }
+    for (const Gfn gfn : frames)
+        zap_range(gfn, gfn + 1, Roots::shared_only);
+    return !frames.empty();
+}
+
 // Page faults that have looked at a slot look again: with slots_lock held exclusively, before the slot
 // changes.
 void Vm::outdate_faults()

@@ -68,17 +68,30 @@ class Walker {
         return false;
     }
 
-    [[nodiscard]] u64 read_entry(Hpa hpa) const
+    void host_fault(Gpa gpa, Hpa hpa, Access access)
     {
-        return format_.entry_size == 8 ? mem::load<u64>(hpa) : mem::load<u32>(hpa);
+        walk_.outcome = GuestWalk::Outcome::host_fault;
+        walk_.gpa = gpa;
+        walk_.host = mem::without_hkid(hpa);
+        walk_.ept_access = access;
     }
 
-    bool exchange_entry(Hpa hpa, u64& expected, u64 desired) const
+    [[nodiscard]] bool read_entry(Hpa hpa, u64& entry) const
     {
         if (format_.entry_size == 8)
-            return mem::compare_exchange<u64>(hpa, expected, desired);
+            return mem::try_load(hpa, entry);
+        u32 narrow = 0;
+        const bool read = mem::try_load(hpa, narrow);
+        entry = narrow;
+        return read;
+    }
+
+    [[nodiscard]] mem::Exchange exchange_entry(Hpa hpa, u64& expected, u64 desired) const
+    {
+        if (format_.entry_size == 8)
+            return mem::try_compare_exchange(hpa, expected, desired);
         u32 narrow = static_cast<u32>(expected);
-        const bool done = mem::compare_exchange<u32>(hpa, narrow, static_cast<u32>(desired));
+        const mem::Exchange done = mem::try_compare_exchange(hpa, narrow, static_cast<u32>(desired));
         expected = narrow;
         return done;
     }
@@ -144,8 +157,15 @@ Walker::Flagged Walker::set_flags(Gpa entry_gpa, Hpa entry_hpa, u64& entry, u64 
     Hpa writable;
     if (!reach(entry_gpa, Access::write, writable))
         return Flagged::fault;
-    if (!exchange_entry(entry_hpa, entry, entry | flags))
+    switch (exchange_entry(entry_hpa, entry, entry | flags)) {
+    case mem::Exchange::changed:
         return Flagged::changed;
+    case mem::Exchange::gone:
+        host_fault(entry_gpa, entry_hpa, Access::write);
+        return Flagged::fault;
+    case mem::Exchange::done:
+        break;
+    }
     entry |= flags;
     return Flagged::yes;
 }
@@ -165,7 +185,11 @@ bool Walker::attempt(bool allow_user)
         Hpa entry_hpa;
         if (!reach(entry_gpa, Access::read, entry_hpa))
             return true;
-        u64 entry = read_entry(entry_hpa);
+        u64 entry = 0;
+        if (!read_entry(entry_hpa, entry)) {
+            host_fault(entry_gpa, entry_hpa, Access::read);
+            return true;
+        }
         if (!(entry & P))
             return page_fault(0);
         const bool pae_pointer = paging_.mode == PagingMode::pae && level == 2;

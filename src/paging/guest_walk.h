@@ -23,10 +23,12 @@ struct GuestPaging {
 };
 
 struct GuestWalk {
-    enum class Outcome : u8 { ok, page_fault, ept_fault };
+    // host_fault: the host has taken away the memory that holds an entry.
+    enum class Outcome : u8 { ok, page_fault, ept_fault, host_fault };
 
     Outcome outcome = Outcome::page_fault;
-    Gpa gpa;                 // ok: of the address itself. ept_fault: whose EPT walk failed
+    Gpa gpa;  // ok: of the address itself. ept_fault: whose EPT walk failed. host_fault: of the entry
+    Hpa host; // host_fault: where the entry was
     u32 error_code = 0;      // page_fault: #PF error code
     unsigned level = 0;      // of the leaf
     bool user = false;       // all entries have U/S set
@@ -35,7 +37,7 @@ struct GuestWalk {
     bool dirty = false;
     bool global = false;
     EptWalk ept;         // ept_fault: the walk that failed
-    Access ept_access{}; // and the access it failed for
+    Access ept_access{}; // ept_fault, host_fault: the access that failed
 };
 
 // Translates `gva` for an access at user or supervisor privilege. `allow_user` is false where SMAP forbids

@@ -57,6 +57,7 @@ class StallWatch::Watched : public cpu::LogicalProcessor {
     void code_may_have_changed() override { inner_->code_may_have_changed(); }
     void send_interrupt(u8 vector) override { inner_->send_interrupt(vector); }
     bool acknowledge_interrupts() override { return inner_->acknowledge_interrupts(); }
+    [[nodiscard]] std::optional<u64> take_host_fault() override { return inner_->take_host_fault(); }
     [[nodiscard]] Counters counters() const override { return inner_->counters(); }
 
   private:

@@ -4,6 +4,7 @@
 #include <linux/falloc.h>
 #include <thread>
 
+#include "abi/host_memory.h"
 #include "abi/td_robot.h"
 #include "kvm/vm.h"
 
@@ -259,13 +260,10 @@ TEST(TdMemory, FaultsRaceWithChanges)
     constexpr u64 kGpa = 0x800000;
     ASSERT_EQ(td.set_slot(5, kGpa, kPageSize, memory.at), 0);
     ASSERT_EQ(td.set_attributes(kPage, kPageSize, 0), 0);
-    const auto endure = [](long r) { // the wrong attribute, just now
-        std::this_thread::sleep_for(std::chrono::microseconds(200));
-        return r == -EFAULT;
-    };
+    const auto endure = [](long r) { return r == -EFAULT; }; // the wrong attribute, just now
     Running a(td, 0, access(Mailbox::hammer, kView + kPage), endure);
     Running b(td, 1, access(Mailbox::hammer, kView + kPage + 64), endure);
-    for (int i = 0; i < 40; ++i) {
+    for (int i = 0; i < 100; ++i) {
         ASSERT_EQ(td.set_attributes(kPage, kPageSize, kPrivateAttribute), 0);
         const u64 x = td.shared.get<u64>(0), y = td.shared.get<u64>(64);
         std::this_thread::yield();
@@ -279,6 +277,65 @@ TEST(TdMemory, FaultsRaceWithChanges)
             a.wait_for_rounds(1);
             b.wait_for_rounds(1);
         }
+    }
+    a.stop();
+    b.stop();
+    EXPECT_EQ(a.result, KVM_EXIT_IO);
+    EXPECT_EQ(b.result, KVM_EXIT_IO);
+}
+
+// A VMM that takes a page away without telling KVM, from a TD that writes there.
+TEST(TdMemory, SharedMemoryMayBeLostToTheHost)
+{
+    Host host;
+    TdRobot td(host, 2);
+    LosableMemory memory(2);
+    constexpr u64 kGpa = 0x800000;
+    ASSERT_EQ(td.set_slot(5, kGpa, memory.bytes, memory.at), 0);
+    td.store(kView + kGpa, 0x77);
+    td.store(kView + kGpa + kPageSize, 0x88, 1);
+    memory.unmap();
+    for (unsigned n = 0; n < 2; ++n) {
+        td.give(n, access(Mailbox::load, kView + kGpa + n * kPageSize));
+        EXPECT_EQ(td.run_once(n), -EFAULT);
+        EXPECT_EQ(td.run_once(n), -EFAULT);
+    }
+    memory.restore();
+    for (unsigned n = 0; n < 2; ++n) {
+        EXPECT_EQ(td.run_once(n), KVM_EXIT_IO);
+        EXPECT_EQ(td.mailbox(n).rbx, n == 0 ? 0x77u : 0x88u);
+    }
+    memory.truncate(kPageSize);
+    td.give(0, access(Mailbox::copy, kView + kGpa, kView + kGpa + kPageSize));
+    EXPECT_EQ(td.run_once(), -EFAULT);
+    EXPECT_EQ(td.load(kView + kGpa, 1), 0x77u); // the page before the end is there
+    memory.truncate(2 * kPageSize);
+    Running copies(td, 0, access(Mailbox::copy, kView + kGpa, kView + kGpa + kPageSize));
+    copies.wait_for_rounds(100);
+    copies.stop();
+    EXPECT_EQ(copies.result, KVM_EXIT_IO);
+    EXPECT_EQ(memory.get<u64>(kPageSize), 0x77u);
+}
+
+TEST(TdMemory, SharedMemoryIsLostUnderRunningVcpus)
+{
+    Host host;
+    TdRobot td(host, 2);
+    LosableMemory memory(1);
+    constexpr u64 kGpa = 0x800000;
+    ASSERT_EQ(td.set_slot(5, kGpa, memory.bytes, memory.at), 0);
+    std::atomic<u64> refused = 0;
+    const auto endure = [&](long r) { return r == -EFAULT && ++refused; };
+    Running a(td, 0, access(Mailbox::hammer, kView + kGpa), endure);
+    Running b(td, 1, access(Mailbox::hammer, kView + kGpa + 64), endure);
+    for (u64 round = 0; round < 20; ++round) {
+        const u64 before = refused;
+        a.wait_for_rounds(10);
+        b.wait_for_rounds(10);
+        memory.unmap();
+        while (refused == before)
+            std::this_thread::yield();
+        memory.restore();
     }
     a.stop();
     b.stop();

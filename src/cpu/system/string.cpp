@@ -149,6 +149,12 @@ Result<Flow, Fault> repeat(StringLoop& loop, const Element& element)
     return Flow::next;
 }
 
+bool probe_lost(Hpa hpa)
+{
+    u8 value = 0;
+    return !mem::try_load(hpa, value);
+}
+
 // A whole run within one source and one destination page. False: take single elements.
 Result<bool, Fault> move_run(Core& core, StringLoop& loop)
 {
@@ -163,10 +169,13 @@ Result<bool, Fault> move_run(Core& core, StringLoop& loop)
     const u64 distance = target.value() - source.value();
     if (distance != 0 && distance < bytes)
         return false; // overlapping forwards: each element sees what the one before it wrote
-    std::memmove(mem::host_ptr(target), mem::host_ptr(source), bytes);
-    loop.advance_source(count);
-    loop.advance_destination(count);
-    loop.count_down(count);
+    const u64 copied = mem::try_copy(mem::host_ptr(target), mem::host_ptr(source), bytes);
+    const u64 done = copied / loop.element();
+    loop.advance_source(done);
+    loop.advance_destination(done);
+    loop.count_down(done);
+    if (done < count) [[unlikely]] // which of the two it was shows when it is accessed alone
+        return fail(core.host_memory_gone(probe_lost(source + copied) ? source + copied : target + copied));
     return true;
 }
 
@@ -176,12 +185,12 @@ Result<bool, Fault> store_run(Core& core, StringLoop& loop, u64 value)
     const u64 count = loop.run_length(loop.remaining(), {to});
     if (count < 2)
         return false;
-    u8* at = mem::host_ptr<u8>(TRY(core.mmu().translate(to, Access::write)));
-    const unsigned size = loop.element();
-    for (u64 i = 0; i < count; ++i)
-        std::memcpy(at + i * size, &value, size);
-    loop.advance_destination(count);
-    loop.count_down(count);
+    const Hpa target = TRY(core.mmu().translate(to, Access::write));
+    const u64 done = mem::try_fill(target, value, loop.element(), count);
+    loop.advance_destination(done);
+    loop.count_down(done);
+    if (done < count) [[unlikely]]
+        return fail(core.host_memory_gone(target + done * loop.element()));
     return true;
 }
 

@@ -66,6 +66,22 @@ void Emitter::address(const ZydisDecodedOperand& operand, i64 rsp_adjust, bool w
         add_segment_base(mem.segment);
 }
 
+// The guest's own access, at r14, by an instruction of the translator's: nothing of the guest's state has
+// changed when it faults.
+void Emitter::load_operand(Host to, unsigned size, u16 index)
+{
+    const u32 start = a_.offset();
+    a_.load_from(to, kScratch, size);
+    block_.native.push_back({.start = start, .end = a_.offset(), .index = index});
+}
+
+void Emitter::store_operand(Host from, unsigned size, u16 index)
+{
+    const u32 start = a_.offset();
+    a_.store_to(kScratch, from, size);
+    block_.native.push_back({.start = start, .end = a_.offset(), .index = index});
+}
+
 // With r14 = linear address: asks C++, then runs `op` on the pointer, or on a copy whose result is written
 // back.
 void Emitter::slow_path(const AccessInfo& info, const Emit& op)

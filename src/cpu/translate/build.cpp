@@ -63,7 +63,8 @@ Result<unsigned, Fault> Engine::fetch(Gva gva, std::span<u8, ZYDIS_MAX_INSTRUCTI
 {
     const Hpa first = TRY(mmu_.translate_fetch(gva));
     const unsigned here = static_cast<unsigned>(std::min<u64>(out.size(), kPageSize - gva.page_offset()));
-    mem::copy_from(out.first(here), first);
+    if (!mem::try_copy_from(out.first(here), first)) [[unlikely]]
+        return fail(port_.host_memory_gone(first));
     return here;
 }
 
@@ -77,7 +78,8 @@ Result<Instruction, Fault> Engine::fetch_and_decode(Gva gva, CodeSize size, bool
     DecodeStatus status = decode::decode({bytes.data(), count}, size, insn);
     if (status == DecodeStatus::truncated && count < bytes.size() && !look_ahead) {
         const Hpa second = TRY(mmu_.translate_fetch(gva + count));
-        mem::copy_from({bytes.data() + count, bytes.size() - count}, second);
+        if (!mem::try_copy_from({bytes.data() + count, bytes.size() - count}, second)) [[unlikely]]
+            return fail(port_.host_memory_gone(second));
         count = bytes.size();
         status = decode::decode(bytes, size, insn);
     }

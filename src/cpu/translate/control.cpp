@@ -73,9 +73,9 @@ void Emitter::push_value(unsigned size, u16 index, bool flags_live, const Emit& 
     a_.lea(kScratch, kGuestRsp, -static_cast<i32>(size), !stack32());
     add_segment_base(ZYDIS_REGISTER_SS);
     lookup({.size = static_cast<u16>(size), .write = true, .stack = true, .index = index}, flags_live,
-           [this, size, value_to_r15] {
+           [this, size, index, value_to_r15] {
                value_to_r15();
-               a_.store_to(kScratch, kScratch2, size);
+               store_operand(kScratch2, size, index);
            });
     advance_stack(-static_cast<i64>(size));
 }
@@ -95,8 +95,8 @@ void Emitter::push(const Instruction& insn, u16 index, bool flags_live)
                 .write = false,
                 .stack = operand.mem.segment == ZYDIS_REGISTER_SS,
                 .index = index},
-               flags_live, [this, size] {
-                   a_.load_from(kScratch2, kScratch, size);
+               flags_live, [this, size, index] {
+                   load_operand(kScratch2, size, index);
                    a_.store(FRAME(temp), kScratch2);
                });
         push_value(size, index, flags_live, [this] { a_.load(kScratch2, FRAME(temp)); });
@@ -110,8 +110,8 @@ void Emitter::pop(const Instruction& insn, u16 index, bool flags_live)
     a_.lea(kScratch, kGuestRsp, 0, !stack32());
     add_segment_base(ZYDIS_REGISTER_SS);
     lookup({.size = static_cast<u16>(size), .write = false, .stack = true, .index = index}, flags_live,
-           [this, size] {
-               a_.load_from(kScratch2, kScratch, size);
+           [this, size, index] {
+               load_operand(kScratch2, size, index);
                a_.store(FRAME(temp), kScratch2);
            });
     if (operand.type == ZYDIS_OPERAND_TYPE_REGISTER) {
@@ -125,9 +125,9 @@ void Emitter::pop(const Instruction& insn, u16 index, bool flags_live)
             .write = true,
             .stack = operand.mem.segment == ZYDIS_REGISTER_SS,
             .index = index},
-           flags_live, [this, size] {
+           flags_live, [this, size, index] {
                a_.load(kScratch2, FRAME(temp));
-               a_.store_to(kScratch, kScratch2, size);
+               store_operand(kScratch2, size, index);
            });
     advance_stack(size);
 }
@@ -138,8 +138,8 @@ void Emitter::leave(const Instruction& insn, u16 index, bool flags_live)
     a_.lea(kScratch, Host::rbp, 0, !stack32());
     add_segment_base(ZYDIS_REGISTER_SS);
     lookup({.size = static_cast<u16>(size), .write = false, .stack = true, .index = index}, flags_live,
-           [this, size] {
-               a_.load_from(kScratch2, kScratch, size);
+           [this, size, index] {
+               load_operand(kScratch2, size, index);
                a_.store(FRAME(temp), kScratch2);
            });
     a_.lea(kGuestRsp, Host::rbp, static_cast<i32>(size), !stack32());
@@ -162,8 +162,8 @@ void Emitter::branch_target_to_temp(const Instruction& insn, u16 index, bool fla
             .write = false,
             .stack = operand.mem.segment == ZYDIS_REGISTER_SS,
             .index = index},
-           flags_live, [this, size] {
-               a_.load_from(kScratch2, kScratch, size);
+           flags_live, [this, size, index] {
+               load_operand(kScratch2, size, index);
                a_.store(FRAME(temp), kScratch2);
            });
 }
@@ -203,8 +203,8 @@ void Emitter::ret(const Instruction& insn, u16 index, bool flags_live)
     a_.lea(kScratch, kGuestRsp, 0, !stack32());
     add_segment_base(ZYDIS_REGISTER_SS);
     lookup({.size = static_cast<u16>(size), .write = false, .stack = true, .index = index}, flags_live,
-           [this, size] {
-               a_.load_from(kScratch2, kScratch, size);
+           [this, size, index] {
+               load_operand(kScratch2, size, index);
                a_.store(FRAME(temp), kScratch2);
            });
     advance_stack(release);

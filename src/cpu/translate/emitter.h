@@ -91,6 +91,8 @@ class Emitter {
     void address(const ZydisDecodedOperand& operand, i64 rsp_adjust = 0, bool with_segment = true);
     void lookup(const AccessInfo& info, bool flags_live, const Emit& op);
     void slow_path(const AccessInfo& info, const Emit& op);
+    void load_operand(Host to, unsigned size, u16 index);
+    void store_operand(Host from, unsigned size, u16 index);
     void lookup_flags_dead(const AccessInfo& info, const Emit& op);
     void lookup_flags_live(const AccessInfo& info, const Emit& op);
     // An inline lookup that missed: where it jumps from, where a hit goes on, where the instruction is done,

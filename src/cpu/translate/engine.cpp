@@ -136,10 +136,7 @@ bool Engine::self_contained(const Block& block) const
     return block.start.page_offset() + block.bytes.size() <= kPageSize;
 }
 
-bool Engine::unchanged(const Block& block) const
-{
-    return std::memcmp(mem::host_ptr(block.start), block.bytes.data(), block.bytes.size()) == 0;
-}
+bool Engine::unchanged(const Block& block) const { return mem::try_equal(block.start, block.bytes); }
 
 Result<Block*, Fault> Engine::find_or_translate(bool alone)
 {
@@ -291,16 +288,7 @@ Result<SlowResult, Fault> Engine::access(Gva gva, const AccessInfo& info)
         resume_others();
         return SlowResult{.host = first.value(), .skip = 0};
     }
-    Bounce& b = frame_.bounce;
-    b.at = b.bytes + (info.locked ? 0 : gva.value() & 63); // no host need split what is LOCKed
-    b.first = mem::host_ptr<u8>(first);
-    b.second = mem::host_ptr<u8>(second);
-    b.first_size = static_cast<u32>(here);
-    b.size = info.size;
-    CHECK(b.size <= kBounceBytes);
-    mem::copy_from({b.at, b.first_size}, first);
-    mem::copy_from({b.at + b.first_size, b.size - b.first_size}, second);
-    return SlowResult{.host = reinterpret_cast<u64>(b.at), .skip = kBounceSkip};
+    return bounce(first, second, gva, info);
 }
 
 void Engine::resume_others()
@@ -324,15 +312,6 @@ SlowResult Engine::slow_access(Frame* frame, u64 gva, u32 packed, u64 return_add
     engine.pending_fault_ = result.error();
     engine.fault_in_block(return_address, info.index);
     return {.host = 0, .skip = 0};
-}
-
-SlowResult Engine::commit_bounce(Frame* frame, u64, u32, u64)
-{
-    const Bounce& b = frame->bounce;
-    std::memcpy(b.first, b.at, b.first_size);
-    std::memcpy(b.second, b.at + b.first_size, b.size - b.first_size);
-    running_->resume_others();
-    return {.host = 1, .skip = 0};
 }
 
 } // namespace seamless::cpu

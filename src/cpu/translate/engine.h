@@ -23,6 +23,8 @@ class EnginePort {
     // Between these two no other processor executes guest code.
     virtual void stop_others() = 0;
     virtual void resume_others() = 0;
+    // An access found that the host has taken this memory away. Async-signal-safe.
+    virtual Fault host_memory_gone(Hpa host) = 0;
 
   protected:
     ~EnginePort() = default;
@@ -88,6 +90,11 @@ class Engine {
     static SlowResult slow_access(Frame* frame, u64 gva, u32 packed, u64 return_address);
     static SlowResult commit_bounce(Frame* frame, u64 gva, u32 packed, u64 return_address);
     [[nodiscard]] Result<SlowResult, Fault> access(Gva gva, const AccessInfo& info);
+    // bounce.cpp: an access in two host pages runs on a copy.
+    [[nodiscard]] Result<SlowResult, Fault> bounce(Hpa first, Hpa second, Gva gva, const AccessInfo& info);
+    [[nodiscard]] Result<void, Fault> write_back();
+    void remember(const AccessInfo& info);
+    void undo();
     [[nodiscard]] Result<const decode::Instruction*, Fault> left(ExitCode code);
     void resume_others(); // where a LOCKed access stopped them
     void fault_in_block(u64 host_address, u16 index);
@@ -95,6 +102,7 @@ class Engine {
     // A host signal in translated code. True if it was the guest's fault: the context then leads out of the
     // block.
     [[nodiscard]] bool host_fault(void* context);
+    void take_registers(void* context, const NativeRange& range);
     static void on_signal(int signal, void* info, void* context);
     static void install_signal_handlers();
 
@@ -120,6 +128,15 @@ class Engine {
     u64 in_access_ = 0;    // inside a slow access: where in translated code it was called from
     u16 access_index_ = 0; // and by which instruction of the block
     bool others_stopped_ = false;
+    // What an instruction on a copy found, for when the memory is gone before its result is there.
+    struct Undo {
+        u8 found[kBounceBytes];
+        u64 gpr[spec::kGprCount];
+        u64 host_flags;
+        u8 x87[160]; // of the XSAVE image
+        bool has_x87;
+        u16 index; // of the instruction in its block
+    } undo_;
     u64 translations_ = 0;
     u64 instructions_ = 0;
 

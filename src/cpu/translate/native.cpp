@@ -306,10 +306,10 @@ void Emitter::native_moffs(const Instruction& insn, u16 index, bool flags_live)
     const bool store = insn.memory_written();
     address(*memory);
     lookup({.size = static_cast<u16>(size), .write = store, .stack = false, .index = index}, flags_live,
-           [this, size, store] {
+           [this, size, store, index] {
                if (store)
-                   return a_.store_to(kScratch, Host::rax, size);
-               a_.load_from(kScratch2, kScratch, size);
+                   return store_operand(Host::rax, size, index);
+               load_operand(kScratch2, size, index);
                a_.mov_sized(Host::rax, kScratch2, size);
            });
 }

@@ -27,16 +27,23 @@ Handled memory_fault_exit(Vcpu& vcpu, const PageFault& fault, int error = EFAULT
     return fail(Errno{error});
 }
 
+constexpr int kPopulateRead = 22, kPopulateWrite = 23; // MADV_POPULATE_*
+
+bool host_can_populate()
+{
+    alignas(kPageSize) static u8 probe[kPageSize];
+    static const bool can = madvise(probe, kPageSize, kPopulateRead) == 0;
+    return can;
+}
+
 // What get_user_pages would do: the VMM's page exists and may be accessed that way.
 bool host_page_ok(u64 hva, bool write)
 {
-    // MADV_POPULATE_READ and MADV_POPULATE_WRITE; older host kernels lack them and can only say "mapped".
-    constexpr int kPopulateRead = 22, kPopulateWrite = 23;
     void* page = reinterpret_cast<void*>(hva);
-    if (madvise(page, kPageSize, write ? kPopulateWrite : kPopulateRead) == 0)
-        return true;
-    unsigned char resident;
-    return errno == EINVAL && mincore(page, kPageSize, &resident) == 0;
+    if (host_can_populate()) // EINVAL, too, is a refusal: of an access that the mapping does not allow
+        return madvise(page, kPageSize, write ? kPopulateWrite : kPopulateRead) == 0;
+    unsigned char resident; // an older host kernel can only say "mapped"
+    return mincore(page, kPageSize, &resident) == 0;
 }
 
 bool host_range_mapped(u64 hva, u64 bytes)
