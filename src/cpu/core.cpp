@@ -101,9 +101,18 @@ u64 Core::guest_tsc()
 
 void Core::spinning()
 {
-    constexpr unsigned kSpinsPerYield = 64;
-    if (++spins_ % kSpinsPerYield == 0)
+    constexpr unsigned kSpinsPerYield = 64, kYieldsBeforeSleep = 256;
+    constexpr u64 kTight = 100'000; // ns for so many turns: no slower than a loop that does nothing else
+    constexpr timespec kNap{.tv_sec = 0, .tv_nsec = 50'000};
+    if (++spins_ % kSpinsPerYield != 0)
+        return;
+    const u64 now = package().clock().monotonic_ns();
+    fruitless_yields_ = now - last_yield_ns_ < kTight ? fruitless_yields_ + 1 : 0;
+    if (fruitless_yields_ < kYieldsBeforeSleep)
         sched_yield();
+    else
+        nanosleep(&kNap, nullptr);
+    last_yield_ns_ = package().clock().monotonic_ns();
 }
 
 void Core::paging_changed(bool flush)

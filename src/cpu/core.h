@@ -169,6 +169,8 @@ class Core final : public LogicalProcessor, private MmuPort, private EnginePort 
     std::optional<u64> host_fault_;       // what take_host_fault() gives
     u64 vm_exits_ = 0;
     unsigned spins_ = 0;
+    unsigned fruitless_yields_ = 0;
+    u64 last_yield_ns_ = 0;
 
     // What the cached translations belong to.
     struct TranslationTag {

@@ -26,6 +26,7 @@ Vm::Vm(Kvm& kvm, u64 vm_type, const x86_ops& vm_ops)
       shadow_mmio_value(vm_ops.shadow_mmio_value_vmx),
       max_vcpus(kMaxVcpus),
       default_tsc_khz(kvm.tsc_khz()),
+      tsc_at_creation(kvm.package().clock().tsc()),
       kvmclock_start_ns(kvm.package().clock().monotonic_ns()),
       kvm_(kvm),
       vcpus_(kMaxVcpus)

@@ -109,6 +109,7 @@ class Vm {
     u32 bsp_vcpu_id = 0;
     TdpMmu mmu{*this};
     std::unique_ptr<KvmTdx> tdx;
+    const u64 tsc_at_creation;       // of the host: where the counters of a plain VM's vCPUs begin
     u64 kvmclock_start_ns;           // when the guest's clock was 0; wraps, where it was set ahead
     std::atomic<u64> tlb_flushes{0}; // for statistics and tests
 

@@ -80,7 +80,7 @@ void init_vmcs(Vcpu& vcpu)
     v.msr_bitmap = vmx.msr_bitmap.value();
     v.cr0_guest_host_mask = kCr0HostOwned;
     v.cr4_guest_host_mask = kCr4HostOwned;
-    v.tsc_offset = ~vcpu.vm().kvm().package().clock().tsc() + 1; // the guest's counter starts at 0
+    v.tsc_offset = ~vcpu.vm().tsc_at_creation + 1; // all start together, from 0
     reset_guest_state(v, vmx.context);
     vmx_set_cr0(vmx, cr0::CD | cr0::NW | cr0::ET);
     vmx_set_cr4(vmx, 0);
