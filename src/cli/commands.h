@@ -7,7 +7,7 @@
 namespace seamless::cli {
 
 [[nodiscard]] int run_command(const RunOptions& options);
-[[nodiscard]] int measure_command(const std::string& firmware, bool json);
+[[nodiscard]] int measure_command(const MeasureOptions& options);
 [[nodiscard]] int caps_command(bool json);
 // The summary of a .jsonl trace; `symbol_file` may be empty.
 [[nodiscard]] int trace_command(const std::string& path, const std::string& symbol_file);

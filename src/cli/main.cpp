@@ -51,6 +51,20 @@ void add_run(CLI::App& app, RunOptions& o)
         "4 timeout; 6 the guest died; 8 it asked for a reset; 70 a bug of Seamless; 128 + n signal n.");
 }
 
+CLI::App* add_measure(CLI::App& app, MeasureOptions& o)
+{
+    CLI::App* measure = app.add_subcommand(
+        "measure", "Print the MRTD of a TD built from a firmware image; with a kernel also RTMR0 to "
+                   "RTMR2 as the\nbuilt-in firmware extends them");
+    measure->add_option("--firmware", o.firmware, "TDVF image (default: the built-in demo)");
+    CLI::Option* kernel = measure->add_option("--kernel", o.kernel, "Linux kernel (bzImage)");
+    measure->add_option("--initrd", o.initrd, "Initial RAM disk for the kernel")->needs(kernel);
+    measure->add_option("--append", o.append, "Command line for the kernel")->needs(kernel);
+    measure->add_option("--cpus", o.cpus, "Number of processors, which RTMR0 depends on")->needs(kernel);
+    measure->add_flag("--json", o.json, "Print one JSON object");
+    return measure;
+}
+
 // What is after the program's name, last word first, as CLI11 wants it.
 std::vector<std::string> arguments(int argc, char** argv)
 {
@@ -71,11 +85,9 @@ int dispatch(int argc, char** argv)
     app.require_subcommand(1);
     RunOptions run;
     add_run(app, run);
-    std::string firmware;
+    MeasureOptions measure_options;
+    CLI::App* measure = add_measure(app, measure_options);
     bool json = false;
-    CLI::App* measure = app.add_subcommand("measure", "Print the MRTD of a TD built from a firmware image");
-    measure->add_option("--firmware", firmware, "TDVF image (default: the built-in demo)");
-    measure->add_flag("--json", json, "Print one JSON object");
     CLI::App* caps = app.add_subcommand("caps", "Print what the simulated machine offers");
     caps->add_flag("--json", json, "Print one JSON object");
     std::string trace_file, symbol_file;
@@ -91,7 +103,7 @@ int dispatch(int argc, char** argv)
         return app.exit(error) == 0 ? 0 : kUsage;
     }
     if (app.got_subcommand(measure))
-        return measure_command(firmware, json);
+        return measure_command(measure_options);
     if (app.got_subcommand(trace))
         return trace_command(trace_file, symbol_file);
     if (app.got_subcommand(caps))

@@ -30,6 +30,15 @@ struct RunOptions {
     bool json = false;
 };
 
+struct MeasureOptions {
+    std::string firmware; // these as for a run
+    std::string kernel;
+    std::string initrd;
+    std::string append;
+    unsigned cpus = 1;
+    bool json = false;
+};
+
 struct SerialTarget {
     enum class Kind : u8 { stdio, null, file } kind = Kind::stdio;
     std::string path;

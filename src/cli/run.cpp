@@ -8,8 +8,8 @@
 
 #include "cli/commands.h"
 #include "cli/console.h"
+#include "cli/firmware.h"
 #include "cli/software_host.h"
-#include "guest/builtin.h"
 #include "vmm/machine.h"
 
 namespace seamless::cli {
@@ -30,17 +30,6 @@ Result<std::unique_ptr<vmm::LinuxPayload>, Message> payload(const RunOptions& o)
     return std::make_unique<vmm::LinuxPayload>(TRY(vmm::load_linux(o.kernel, o.initrd, o.append)));
 }
 
-Result<std::vector<u8>, Message> firmware(const RunOptions& o)
-{
-    if (!o.firmware.empty())
-        return read_file(o.firmware);
-    if (!o.kernel.empty())
-        return fail(
-            Message{"--kernel: this build has no firmware of its own that boots Linux; give --firmware"});
-    const auto builtin = guest::builtin_firmware();
-    return std::vector<u8>(builtin.begin(), builtin.end());
-}
-
 Result<vmm::MachinePlan, Message> plan(const RunOptions& o, const vmm::LinuxPayload* payload)
 {
     vmm::MachineConfig config;
@@ -50,7 +39,7 @@ Result<vmm::MachinePlan, Message> plan(const RunOptions& o, const vmm::LinuxPayl
     for (const std::string& device : o.devices)
         config.testdevs.push_back(TRY(parse_device(device)));
     config.payload = payload;
-    config.firmware = TRY(firmware(o));
+    config.firmware = TRY(firmware_image(o.firmware, !o.kernel.empty()));
     if (o.firmware.empty() && o.kernel.empty() && config.testdevs.empty())
         config.testdevs.push_back(kDefaultTestdev);
     return vmm::plan_machine(std::move(config));

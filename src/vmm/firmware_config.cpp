@@ -2,6 +2,8 @@
 // Fills fw_cfg as firmware written for QEMU expects it.
 #include "vmm/firmware_config.h"
 
+#include "vmm/acpi/tables.h"
+
 namespace seamless::vmm {
 namespace {
 
@@ -23,6 +25,14 @@ void add_linux(FwCfg& fw_cfg, const LinuxPayload& payload)
     add_sized(fw_cfg, FwCfgKey::CMDLINE_SIZE, FwCfgKey::CMDLINE_DATA, payload.command_line_bytes());
 }
 
+void add_acpi(FwCfg& fw_cfg, const MachinePlan& plan)
+{
+    acpi::TableFiles files = acpi::build_tables({.cpus = plan.config.cpus});
+    fw_cfg.add_file(acpi::kRsdpFile, std::move(files.rsdp));
+    fw_cfg.add_file(acpi::kTablesFile, std::move(files.tables));
+    fw_cfg.add_file(acpi::kLoaderFile, std::move(files.loader));
+}
+
 } // namespace
 
 void fill_fw_cfg(FwCfg& fw_cfg, const MachinePlan& plan)
@@ -32,6 +42,7 @@ void fill_fw_cfg(FwCfg& fw_cfg, const MachinePlan& plan)
     fw_cfg.add_number(FwCfgKey::MAX_CPUS, plan.config.cpus, 2);
     if (plan.config.payload != nullptr)
         add_linux(fw_cfg, *plan.config.payload);
+    add_acpi(fw_cfg, plan);
 }
 
 } // namespace seamless::vmm

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// MRTD from a firmware image.
+// MRTD from a firmware image, RTMRs from what the firmware will boot.
 #include "vmm/measure.h"
 
 #include <cstring>
@@ -7,10 +7,13 @@
 #include <memory>
 #include <openssl/evp.h>
 
+#include "vmm/acpi/tables.h"
+
 namespace seamless::vmm {
 namespace {
 
 constexpr u64 kChunk = 256; // TDH.MR.EXTEND measures this much
+constexpr char kNoSha384[] = "OpenSSL does not offer SHA-384";
 
 class Sha384 {
   public:
@@ -51,7 +54,36 @@ void add_page(Sha384& hash, u64 gpa, std::span<const u8, base::kPageSize> conten
     }
 }
 
+Result<Digest, Message> digest_of(std::span<const u8> first, std::span<const u8> second = {})
+{
+    Sha384 hash;
+    hash.add(first);
+    hash.add(second);
+    Digest digest{};
+    if (!hash.finish(digest))
+        return fail(Message{kNoSha384});
+    return digest;
+}
+
+// TDX ABI: TDG.MR.RTMR.EXTEND of the hash of `event`.
+Result<Digest, Message> extended(const Digest& rtmr, std::span<const u8> event)
+{
+    const Digest digest = TRY(digest_of(event));
+    return digest_of(rtmr, digest);
+}
+
 } // namespace
+
+Result<std::array<Digest, 3>, Message> measure_linux(const LinuxPayload& payload, unsigned cpus)
+{
+    std::array<Digest, 3> rtmr{};
+    rtmr[0] = TRY(extended(rtmr[0], acpi::build_tables({.cpus = cpus}).tables));
+    rtmr[1] = TRY(extended(rtmr[1], payload.kernel.bytes()));
+    rtmr[2] = TRY(extended(rtmr[2], payload.command_line_bytes()));
+    if (!payload.initrd.bytes().empty())
+        rtmr[2] = TRY(extended(rtmr[2], payload.initrd.bytes()));
+    return rtmr;
+}
 
 Result<Mrtd, Message> measure_tdvf(std::span<const u8> image, const Tdvf& tdvf)
 {
@@ -72,7 +104,7 @@ Result<Mrtd, Message> measure_tdvf(std::span<const u8> image, const Tdvf& tdvf)
     }
     Mrtd mrtd{};
     if (!hash.finish(mrtd))
-        return fail(Message{"OpenSSL does not offer SHA-384"});
+        return fail(Message{kNoSha384});
     return mrtd;
 }
 

@@ -131,6 +131,31 @@ class Measure(unittest.TestCase):
         self.check(GUESTS / "seamless.fd")
         self.assertEqual(seamless("measure").stdout, seamless("measure", "--firmware", GUESTS / "seamless.fd").stdout)
 
+    def test_registers_the_firmware_extends(self):
+        def extended(register, event):
+            return hashlib.sha384(register + hashlib.sha384(event).digest()).digest()
+
+        firmware = GUESTS / "seamless.fd"
+        kernel, initrd = bzimage(), b"initrd"
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [pathlib.Path(folder) / name for name in ("kernel", "initrd")]
+            for path, content in zip(paths, (kernel, initrd)):
+                path.write_bytes(content)
+            common = ["measure", "--firmware", firmware, "--kernel", paths[0]]
+            with_initrd = json.loads(seamless(*common, "--initrd", paths[1], "--append", "quiet", "--json").stdout)
+            self.assertEqual(with_initrd["mrtd"], mrtd_by_hand(firmware.read_bytes()))
+            self.assertEqual(with_initrd["rtmr1"], extended(bytes(48), kernel).hex())
+            self.assertEqual(with_initrd["rtmr2"], extended(extended(bytes(48), b"quiet\0"), initrd).hex())
+            lines = dict(line.split() for line in seamless(*common).stdout.splitlines())
+            self.assertEqual(lines["RTMR2"], extended(bytes(48), b"\0").hex())
+            self.assertEqual((lines["RTMR0"], lines["RTMR1"], lines["MRTD"]), tuple(with_initrd[name] for name in ("rtmr0", "rtmr1", "mrtd")))
+            more = dict(line.split() for line in seamless(*common, "--cpus", "2").stdout.splitlines())
+            self.assertNotEqual(more["RTMR0"], lines["RTMR0"])
+            for wrong in (["--cpus", "0"], ["--cpus", "65"], ["--append", "x" * 256], ["--initrd", "/nonexistent"]):
+                result = seamless(*common, *wrong)
+                self.assertEqual((result.returncode, result.stdout, result.stderr.count("\n")), (2, "", 1), result.stderr)
+            self.assertEqual(seamless("measure", "--append", "quiet").returncode, 2)
+
     @unittest.skipUnless(OVMF.exists(), "the ovmf package is not installed")
     def test_debian_ovmf(self):
         self.check(OVMF)

@@ -4,6 +4,8 @@
 #include <openssl/sha.h>
 
 #include "unit/vmm/firmware_image.h"
+#include "unit/vmm/kernel_image.h"
+#include "vmm/acpi/tables.h"
 #include "vmm/measure.h"
 
 namespace seamless::vmm::test {
@@ -100,6 +102,31 @@ TEST(Measure, MeasuredHandOffBlocksAreRefused)
     b.sections[3].attributes = 1;
     b.build();
     EXPECT_FALSE(measure_tdvf(b.bytes, parse_tdvf(b.bytes).value()).ok());
+}
+
+// SHA-384 of a register and an event's digest, as TDG.MR.RTMR.EXTEND makes the next value.
+Digest extended(const Digest& rtmr, std::span<const u8> event)
+{
+    std::vector<u8> both(rtmr.begin(), rtmr.end());
+    both.resize(96);
+    SHA384(event.data(), event.size(), both.data() + 48);
+    Digest out{};
+    SHA384(both.data(), both.size(), out.data());
+    return out;
+}
+
+TEST(MeasureLinux, RegistersHoldTablesKernelAndParameters)
+{
+    const KernelBuilder b;
+    const std::vector<u8> disk{1, 2, 3}, line{'a', '=', 'b', 0};
+    const TemporaryFile kernel(b.bytes), initrd(disk);
+    const Digest zero{};
+    const auto with = measure_linux(load_linux(kernel.path(), initrd.path(), "a=b").value(), 3).value();
+    EXPECT_EQ(with[0], extended(zero, acpi::build_tables({.cpus = 3}).tables));
+    EXPECT_EQ(with[1], extended(zero, b.bytes));
+    EXPECT_EQ(with[2], extended(extended(zero, line), disk));
+    const auto without = measure_linux(load_linux(kernel.path(), "", "a=b").value(), 3).value();
+    EXPECT_EQ(without[2], extended(zero, line));
 }
 
 } // namespace

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// Built-in firmware and firmware from files.
+#include "cli/firmware.h"
+
+#include "cli/options.h"
+#include "guest/builtin.h"
+
+namespace seamless::cli {
+
+Result<std::vector<u8>, Message> firmware_image(const std::string& path, bool boots_linux)
+{
+    if (!path.empty())
+        return read_file(path);
+    if (boots_linux)
+        return fail(
+            Message{"--kernel: this build has no firmware of its own that boots Linux; give --firmware"});
+    const auto builtin = guest::builtin_firmware();
+    return std::vector<u8>(builtin.begin(), builtin.end());
+}
+
+} // namespace seamless::cli
