@@ -160,5 +160,35 @@ TEST(PowerPort, OnlySleepEnableWithTypeZeroPowersOff)
     EXPECT_EQ(log.offs, 2);
 }
 
+TEST(SleepPorts, OnlyTheEnabledPowerOffTypePowersOff)
+{
+    EndLog log;
+    SleepPorts ports(log);
+    ports.write(0, std::vector<u8>{0x14}); // type 5, not enabled
+    ports.write(0, std::vector<u8>{0x30}); // type 4
+    ports.write(1, std::vector<u8>{0x34}); // the status register
+    EXPECT_EQ(log.offs, 0);
+    std::vector<u8> data(2);
+    ports.read(0, data);
+    EXPECT_EQ(data, (std::vector<u8>{0x10, 0})); // SLP_EN reads as zero
+    ports.write(0, std::vector<u8>{0x34});
+    EXPECT_EQ(log.offs, 1);
+    EXPECT_EQ(log.resets, 0);
+}
+
+TEST(ResetPort, OnlyTheResetBitResets)
+{
+    EndLog log;
+    ResetPort port(log);
+    port.write(0, std::vector<u8>{0xfb});
+    EXPECT_EQ(log.resets, 0);
+    std::vector<u8> data(1);
+    port.read(0, data);
+    EXPECT_EQ(data[0], 0x02);
+    port.write(0, std::vector<u8>{0x06});
+    EXPECT_EQ(log.resets, 1);
+    EXPECT_EQ(log.offs, 0);
+}
+
 } // namespace
 } // namespace seamless::devices
