@@ -11,10 +11,7 @@ Result<std::vector<u8>, Message> firmware_image(const std::string& path, bool bo
 {
     if (!path.empty())
         return read_file(path);
-    if (boots_linux)
-        return fail(
-            Message{"--kernel: this build has no firmware of its own that boots Linux; give --firmware"});
-    const auto builtin = guest::builtin_firmware();
+    const auto builtin = boots_linux ? guest::builtin_linux() : guest::builtin_firmware();
     return std::vector<u8>(builtin.begin(), builtin.end());
 }
 

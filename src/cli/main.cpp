@@ -21,7 +21,8 @@ void add_run(CLI::App& app, RunOptions& o)
 {
     CLI::App* run = app.add_subcommand("run", "Build a machine and run it until it ends");
     run->add_option("--vm", o.vm, "Kind of VM")->check(CLI::IsMember({"td", "plain"}))->capture_default_str();
-    run->add_option("--firmware", o.firmware, "TDVF image (default: the built-in demo)");
+    run->add_option("--firmware", o.firmware,
+                    "TDVF image (default: what is built in: the demo, or what boots --kernel)");
     CLI::Option* kernel =
         run->add_option("--kernel", o.kernel, "Linux kernel (bzImage) that the firmware boots");
     run->add_option("--initrd", o.initrd, "Initial RAM disk for the kernel")->needs(kernel);
@@ -56,7 +57,7 @@ CLI::App* add_measure(CLI::App& app, MeasureOptions& o)
     CLI::App* measure = app.add_subcommand(
         "measure", "Print the MRTD of a TD built from a firmware image; with a kernel also RTMR0 to "
                    "RTMR2 as the\nbuilt-in firmware extends them");
-    measure->add_option("--firmware", o.firmware, "TDVF image (default: the built-in demo)");
+    measure->add_option("--firmware", o.firmware, "TDVF image (default: what is built in)");
     CLI::Option* kernel = measure->add_option("--kernel", o.kernel, "Linux kernel (bzImage)");
     measure->add_option("--initrd", o.initrd, "Initial RAM disk for the kernel")->needs(kernel);
     measure->add_option("--append", o.append, "Command line for the kernel")->needs(kernel);
