@@ -113,8 +113,12 @@ int run_command(const RunOptions& o)
     const auto engine = platform::parse_engine(o.engine);
     if (!engine.ok())
         return complain(engine.error(), kUsage);
+    auto sink = SoftwareHost::open_trace(trace.value());
+    if (!sink.ok())
+        return complain(sink.error(), kUsage);
     block_ending_signals(); // before the first thread starts
-    auto host = SoftwareHost::make({.engine = engine.value(), .trace = trace.value()});
+    auto host = SoftwareHost::make(
+        {.engine = engine.value(), .events = trace.value().events, .sink = std::move(sink).value()});
     if (!host.ok())
         return complain(host.error(), kOurBug);
     const HostClock clock;

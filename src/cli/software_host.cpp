@@ -29,28 +29,20 @@ class Inspection : public vmm::InspectionPort {
     const platform::StallWatch& watch_;
 };
 
-Result<std::unique_ptr<trace::Sink>, Message> open_trace(const std::string& path)
-{
-    auto sink = trace::open_writer(path);
-    if (!sink.ok())
-        return fail(Message{fmt::format("--trace {}: {}", path, std::strerror(sink.error().value))});
-    return std::move(sink).value();
-}
-
 // Members are destroyed in reverse: the device before the platform, the platform before what it writes to.
 class Host : public SoftwareHost {
   public:
     vmm::IoctlPort& kvm() override { return *kvm_; }
     vmm::InspectionPort& inspection() override { return inspection_; }
 
-    Result<void, Message> start(const Options& options)
+    Result<void, Message> start(Options options)
     {
         platform::Parameters parameters;
         parameters.make_lp = watch_.watch(platform::make_engine(options.engine));
-        if (!options.trace.path.empty()) {
-            sink_ = TRY(open_trace(options.trace.path));
+        sink_ = std::move(options.sink);
+        if (sink_) {
             parameters.trace_sink = sink_.get();
-            parameters.trace_events = options.trace.events;
+            parameters.trace_events = options.events;
         }
         platform_ = TRY(platform::Platform::create(parameters));
         device_ = std::make_unique<uapi::Device>(*platform_);
@@ -69,10 +61,20 @@ class Host : public SoftwareHost {
 
 } // namespace
 
-Result<std::unique_ptr<SoftwareHost>, Message> SoftwareHost::make(const Options& options)
+Result<std::unique_ptr<trace::Sink>, Message> SoftwareHost::open_trace(const TraceTarget& target)
+{
+    if (target.path.empty())
+        return std::unique_ptr<trace::Sink>();
+    auto sink = trace::open_writer(target.path);
+    if (!sink.ok())
+        return fail(Message{fmt::format("--trace {}: {}", target.path, std::strerror(sink.error().value))});
+    return std::move(sink).value();
+}
+
+Result<std::unique_ptr<SoftwareHost>, Message> SoftwareHost::make(Options options)
 {
     auto host = std::make_unique<Host>();
-    TRY(host->start(options));
+    TRY(host->start(std::move(options)));
     return std::unique_ptr<SoftwareHost>(std::move(host));
 }
 

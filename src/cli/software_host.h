@@ -6,6 +6,7 @@
 
 #include "cli/options.h"
 #include "platform/engine.h"
+#include "trace/trace.h"
 #include "vmm/inspection_port.h"
 #include "vmm/ioctl_port.h"
 
@@ -15,11 +16,14 @@ class SoftwareHost {
   public:
     struct Options {
         platform::Engine engine;
-        TraceTarget trace; // without a path: no trace
+        std::bitset<64> events = {};            // what is traced
+        std::unique_ptr<trace::Sink> sink = {}; // nullptr: nothing is
     };
 
-    // Fails if the trace cannot be opened, or the host does not come up.
-    [[nodiscard]] static Result<std::unique_ptr<SoftwareHost>, Message> make(const Options& options);
+    // Opens the user's trace file; nullptr if the target has no path.
+    [[nodiscard]] static Result<std::unique_ptr<trace::Sink>, Message> open_trace(const TraceTarget& target);
+    // Fails if the host does not come up, which is no fault of the user's.
+    [[nodiscard]] static Result<std::unique_ptr<SoftwareHost>, Message> make(Options options);
     virtual ~SoftwareHost() = default;
     SoftwareHost(const SoftwareHost&) = delete;
     SoftwareHost& operator=(const SoftwareHost&) = delete;
