@@ -102,6 +102,17 @@ class Guests(unittest.TestCase):
                         self.assertNotIn("FAIL", result.stdout)
 
 
+    def test_devices_of_the_board(self):
+        # The TD leaves by the reset port, the plain VM by ACPI's sleep control register.
+        for kind, status, words in (("td", 8, "a TD cannot be reset"), ("plain", 0, "")):
+            for engine in ("full", "step"):
+                with self.subTest(kind=kind, engine=engine):
+                    result = run("--vm", kind, "--engine", engine, *image("devices"))
+                    self.assertEqual(result.returncode, status, result.stdout[-2000:] + result.stderr)
+                    self.assertIn(words, result.stderr)
+                    self.assertNotIn("FAIL", result.stdout)
+
+
 class Ends(unittest.TestCase):
     def test_triple_fault(self):
         for kind in ("td", "plain"):
