@@ -69,14 +69,18 @@ Aml integer(u64 value)
     if (value <= 1)
         return {value == 0 ? ZeroOp : OneOp};
     const unsigned bytes = value < bit(8) ? 1 : value < bit(16) ? 2 : value < bit(32) ? 4 : 8;
-    Aml out{bytes == 1 ? BytePrefix : bytes == 2 ? WordPrefix : bytes == 4 ? DWordPrefix : QWordPrefix};
+    Aml out;
+    out.reserve(1 + bytes);
+    out.push_back(bytes == 1 ? BytePrefix : bytes == 2 ? WordPrefix : bytes == 4 ? DWordPrefix : QWordPrefix);
     append_le(out, value, bytes);
     return out;
 }
 
 Aml string(std::string_view text)
 {
-    Aml out{StringPrefix};
+    Aml out;
+    out.reserve(text.size() + 2);
+    out.push_back(StringPrefix);
     out.insert(out.end(), text.begin(), text.end());
     out.push_back(0);
     return out;
