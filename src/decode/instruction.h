@@ -147,8 +147,8 @@ struct Instruction {
 
 enum class DecodeStatus : u8 { ok, truncated, invalid };
 
-// Decodes the instruction at the start of `bytes`. truncated: it goes on behind them, which is #GP if they are 15
-// bytes already; invalid: #UD.
+// Decodes the instruction at the start of `bytes`. truncated: it goes on behind them, which is #GP if they
+// are 15 bytes already; invalid: #UD.
 [[nodiscard]] DecodeStatus decode(std::span<const u8> bytes, CodeSize size, Instruction& out);
 
 // The CPUID feature bit an instruction set needs; `reg` 0 to 3 is EAX to EDX, -1 needs none.
