@@ -94,7 +94,8 @@ CpuidResult compute(const CpuidRow& row, const spec::CpuidValues& config, const 
     if (row.leaf == 7 && row.subleaf == 0)
         value.ecx |= td.attributes & spec::td_attributes::PKS ? 1u << 31 : 0;
     if (row.leaf == 0x80000008) {
-        value.eax = (value.eax & 0xff ? value.eax & 0xff : 52) | 48u << 8;
+        const u32 linear_width = cpu::native_cpuid(0x80000008, 0).eax & 0xff00;
+        value.eax = (value.eax & 0xff ? value.eax & 0xff : 52) | linear_width;
     }
     return value;
 }

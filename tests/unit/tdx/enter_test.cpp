@@ -268,6 +268,7 @@ TEST_F(Enter, CpuidIsVirtual)
     EXPECT_EQ(cpuid(0x21, 0), (cpu::CpuidResult{0, 0x65746e49, 0x20202020, 0x5844546c}));
     EXPECT_EQ(cpuid(0x15, 0), (cpu::CpuidResult{1, 40, 25000000, 0}));
     EXPECT_EQ(cpuid(1, 0).eax, 0x806f8u);
+    EXPECT_EQ(cpuid(0x80000008, 0).eax >> 8 & 0xff, 57u) << "LA57 is offered";
     EXPECT_TRUE(test(cpuid(1, 0).ecx, 31));
     EXPECT_FALSE(test(cpuid(1, 0).ecx, 28)) << "no AVX: XFAM has only x87 and SSE";
     EXPECT_EQ(cpuid(0xd, 0).eax, 3u);
