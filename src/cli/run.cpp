@@ -10,6 +10,7 @@
 #include "cli/console.h"
 #include "cli/firmware.h"
 #include "cli/software_host.h"
+#include "guest/builtin.h"
 #include "vmm/machine.h"
 
 namespace seamless::cli {
@@ -39,6 +40,9 @@ Result<vmm::MachinePlan, Message> plan(const RunOptions& o, const vmm::LinuxPayl
     for (const std::string& device : o.devices)
         config.testdevs.push_back(TRY(parse_device(device)));
     config.payload = payload;
+    if (payload != nullptr && o.firmware.empty() && o.cpus > guest::kLinuxProcessors)
+        return fail(Message{fmt::format("--cpus {}: the built-in firmware boots Linux on 1 to {} processors",
+                                        o.cpus, guest::kLinuxProcessors)});
     config.firmware = TRY(firmware_image(o.firmware, !o.kernel.empty()));
     if (o.firmware.empty() && o.kernel.empty() && config.testdevs.empty())
         config.testdevs.push_back(kDefaultTestdev);

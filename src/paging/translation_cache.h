@@ -21,10 +21,9 @@ class Translation {
         executable = 4, // XD in none
         dirty = 8,
         global = 16, // with CR4.PGE
-        large = 32,  // part of a page larger than 4 KiB
-        ept_read = 64,
-        ept_write = 128,
-        ept_execute = 256,
+        ept_read = 32,
+        ept_write = 64,
+        ept_execute = 128,
     };
 
     constexpr Translation() = default;

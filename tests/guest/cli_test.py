@@ -103,6 +103,7 @@ class Kernel(unittest.TestCase):
         firmware = ["--firmware", str(GUESTS / "seamless.fd")]
         self.refused("--append: 256 bytes", "--kernel", kernel, "--append", "x" * 256, *firmware)
         self.refused("--initrd", "--kernel", kernel, "--initrd", "/nonexistent", *firmware)
+        self.refused("--cpus 9: the built-in firmware", "--kernel", kernel, "--cpus", "9")
         self.refused("do not fit", "-kernel", kernel, "-initrd", self.file("initrd", bytes(16 << 20)), "-m", "16M", *firmware)
         for arguments in (["--append", "quiet"], ["--initrd", kernel], ["-append", "quiet"], ["-no-such", "1"]):
             with self.subTest(arguments=arguments):
