@@ -17,6 +17,8 @@ class Clock {
     [[nodiscard]] virtual u64 tsc_hz() = 0;
     // CLOCK_MONOTONIC in ns.
     [[nodiscard]] virtual u64 monotonic_ns() = 0;
+    // CLOCK_REALTIME in ns: the wall clock that a guest is told.
+    [[nodiscard]] virtual u64 realtime_ns() = 0;
 };
 
 class Random {

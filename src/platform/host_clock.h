@@ -12,6 +12,7 @@ class HostClock : public base::Clock {
     [[nodiscard]] u64 tsc() override;
     [[nodiscard]] u64 tsc_hz() override { return kTscHz; }
     [[nodiscard]] u64 monotonic_ns() override;
+    [[nodiscard]] u64 realtime_ns() override;
 
   private:
     // A multiple of 25 MHz, the unit in which a TD's frequency is given, and of 1 GHz, so that ns convert

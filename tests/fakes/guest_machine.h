@@ -27,6 +27,7 @@ class FixedClock : public base::Clock {
     u64 tsc() override { return now_ += 100; }
     u64 tsc_hz() override { return 1'000'000'000; }
     u64 monotonic_ns() override { return now_; }
+    u64 realtime_ns() override { return now_; }
 
   private:
     u64 now_ = 1000;

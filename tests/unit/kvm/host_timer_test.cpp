@@ -20,6 +20,7 @@ class RealClock final : public base::Clock {
     {
         return static_cast<u64>(std::chrono::steady_clock::now().time_since_epoch().count());
     }
+    u64 realtime_ns() override { return monotonic_ns(); }
 };
 
 constexpr u64 kMs = 1'000'000;

@@ -17,6 +17,7 @@ class Clock final : public base::Clock {
     u64 tsc() override { return now * 2; }
     u64 tsc_hz() override { return 2'000'000'000; }
     u64 monotonic_ns() override { return now; }
+    u64 realtime_ns() override { return now; }
     u64 now = 1'000'000;
 };
 

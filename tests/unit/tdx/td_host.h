@@ -27,6 +27,7 @@ class SharedClock : public base::Clock {
     [[nodiscard]] u64 tsc() override { return tsc_value += 100; }
     [[nodiscard]] u64 tsc_hz() override { return 2'000'000'000; }
     [[nodiscard]] u64 monotonic_ns() override { return tsc_value / 2; }
+    [[nodiscard]] u64 realtime_ns() override { return tsc_value / 2; }
     std::atomic<u64> tsc_value = 1'000'000;
 };
 
