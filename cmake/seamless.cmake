@@ -7,6 +7,13 @@ find_package(nlohmann_json REQUIRED)
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_package(Threads REQUIRED)
 
+# libslirp brings a pkg-config file whose dependencies only its own build needs.
+find_path(SLIRP_INCLUDE_DIR slirp/libslirp.h REQUIRED)
+find_library(SLIRP_LIBRARY slirp REQUIRED)
+add_library(slirp::slirp UNKNOWN IMPORTED)
+set_target_properties(slirp::slirp PROPERTIES IMPORTED_LOCATION "${SLIRP_LIBRARY}"
+  INTERFACE_INCLUDE_DIRECTORIES "${SLIRP_INCLUDE_DIR}")
+
 set(SEAMLESS_SANITIZE "" CACHE STRING "Sanitizers, as given to -fsanitize=")
 option(SEAMLESS_FUZZ "Build tests/fuzz with libFuzzer (clang only)" OFF)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The Debian packages the build needs, and how ./check and ./demo get them. To be sourced by bash.
 
-build_packages=(cmake ninja-build g++ binutils python3 libfmt-dev libzydis-dev libssl-dev libcli11-dev libgtest-dev
+build_packages=(cmake ninja-build g++ binutils python3 libfmt-dev libzydis-dev libssl-dev libslirp-dev libcli11-dev libgtest-dev
     libgmock-dev nlohmann-json3-dev)
 
 # need_packages PACKAGE...: installs what is missing, or says what to install and fails.

@@ -2,6 +2,7 @@
 // Serial output, terminal, signals.
 #include "cli/console.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
@@ -28,7 +29,8 @@ sigset_t ending_signals()
 
 } // namespace
 
-Result<std::unique_ptr<SerialOutput>, Message> SerialOutput::open(const SerialTarget& target)
+Result<std::unique_ptr<SerialOutput>, Message> SerialOutput::open(std::string_view option,
+                                                                  const SerialTarget& target)
 {
     if (target.kind == SerialTarget::Kind::stdio)
         return std::make_unique<SerialOutput>(STDOUT_FILENO, false);
@@ -36,7 +38,7 @@ Result<std::unique_ptr<SerialOutput>, Message> SerialOutput::open(const SerialTa
         return std::make_unique<SerialOutput>(-1, false);
     const int fd = ::open(target.path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0)
-        return fail(Message{fmt::format("--serial {}: {}", target.path, std::strerror(errno))});
+        return fail(Message{fmt::format("{} {}: {}", option, target.path, std::strerror(errno))});
     return std::make_unique<SerialOutput>(fd, true);
 }
 
@@ -46,9 +48,14 @@ SerialOutput::~SerialOutput()
         ::close(fd_);
 }
 
-void SerialOutput::transmit(u8 byte)
+// What nobody can take any more is lost, as on a wire.
+void SerialOutput::transmit_all(std::span<const u8> bytes)
 {
-    while (fd_ >= 0 && ::write(fd_, &byte, 1) < 0 && errno == EINTR) {
+    while (fd_ >= 0 && !bytes.empty()) {
+        const ssize_t count = ::write(fd_, bytes.data(), bytes.size());
+        if (count < 0 && errno != EINTR)
+            return;
+        bytes = bytes.subspan(static_cast<std::size_t>(std::max<ssize_t>(count, 0)));
     }
 }
 

@@ -17,12 +17,14 @@ namespace seamless::cli {
 // The serial port's output: a descriptor, or nothing.
 class SerialOutput : public devices::SerialSink {
   public:
-    [[nodiscard]] static Result<std::unique_ptr<SerialOutput>, Message> open(const SerialTarget& target);
+    [[nodiscard]] static Result<std::unique_ptr<SerialOutput>, Message> open(std::string_view option,
+                                                                             const SerialTarget& target);
     SerialOutput(int fd, bool owned) : fd_(fd), owned_(owned) {}
     ~SerialOutput() override;
     SerialOutput(const SerialOutput&) = delete;
     SerialOutput& operator=(const SerialOutput&) = delete;
-    void transmit(u8 byte) override;
+    void transmit(u8 byte) override { transmit_all({&byte, 1}); }
+    void transmit_all(std::span<const u8> bytes) override;
 
   private:
     int fd_; // -1: nowhere

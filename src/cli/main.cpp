@@ -32,6 +32,16 @@ void add_run(CLI::App& app, RunOptions& o)
     run->add_option("--cpus", o.cpus, "Number of processors")->capture_default_str();
     run->add_option("--serial", o.serial, "First serial port: stdio, null or file:NAME")
         ->capture_default_str();
+    run->add_option("--console", o.console,
+                    "Virtio console (hvc0): as --serial; on stdio it gets the terminal's keys instead of the "
+                    "serial port");
+    run->add_option("--disk", o.disks, "Virtio disk: FILE[,ro], a raw image (repeatable)")
+        ->expected(1)
+        ->take_all();
+    run->add_option("--net", o.net,
+                    "Virtio network: none, or user[,hostfwd=tcp:[ADDRESS]:PORT-[ADDRESS]:PORT]...; the guest "
+                    "reaches\nthe host as 10.0.2.2")
+        ->capture_default_str();
     run->add_option("--device", o.devices, "Add a device: testdev,gpa=ADDRESS,size=BYTES (repeatable)")
         ->expected(1)
         ->take_all();

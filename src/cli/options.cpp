@@ -84,7 +84,7 @@ Result<vmm::MemoryRange, Message> parse_device(std::string_view text)
     return range;
 }
 
-Result<SerialTarget, Message> parse_serial(std::string_view text)
+Result<SerialTarget, Message> parse_serial(std::string_view option, std::string_view text)
 {
     if (text == "stdio")
         return SerialTarget{};
@@ -92,7 +92,7 @@ Result<SerialTarget, Message> parse_serial(std::string_view text)
         return SerialTarget{.kind = SerialTarget::Kind::null, .path = {}};
     if (text.starts_with("file:") && text.size() > 5)
         return SerialTarget{.kind = SerialTarget::Kind::file, .path = std::string(text.substr(5))};
-    return fail(Message{fmt::format("--serial \"{}\": it can be stdio, null or file:NAME", text)});
+    return fail(Message{fmt::format("{} \"{}\": it can be stdio, null or file:NAME", option, text)});
 }
 
 Result<TraceTarget, Message> parse_trace(std::string_view text)

@@ -10,6 +10,7 @@
 #include "vmm/machine_plan.h"
 
 namespace seamless::cli {
+#include "vmm/user_network.h"
 
 inline constexpr int kUsage = 2; // exit status of wrong usage or input
 inline constexpr int kOurBug = 70;
@@ -25,6 +26,9 @@ struct RunOptions {
     std::string serial = "stdio";
     std::vector<std::string> devices;
     std::string trace;
+    std::string console; // empty: no virtio console
+    std::vector<std::string> disks;
+    std::string net = "user";
     std::string engine = "full";
     double timeout = 0;
     bool json = false;
@@ -47,6 +51,16 @@ struct SerialTarget {
 struct TraceTarget {
     std::string path;
     std::bitset<64> events;
+struct DiskOption {
+    std::string path;
+    bool read_only = false;
+};
+
+struct NetOption {
+    bool user = false; // else none
+    std::vector<vmm::HostForward> forwards;
+};
+
 };
 
 // "4096", "0x1000", "512M". `unit` is what a number without a suffix counts.
@@ -54,7 +68,11 @@ struct TraceTarget {
 // "testdev,gpa=A,size=N".
 [[nodiscard]] Result<vmm::MemoryRange, Message> parse_device(std::string_view text);
 // "stdio", "null", "file:F".
-[[nodiscard]] Result<SerialTarget, Message> parse_serial(std::string_view text);
+[[nodiscard]] Result<SerialTarget, Message> parse_serial(std::string_view option, std::string_view text);
+// "F" or "F,ro".
+[[nodiscard]] DiskOption parse_disk(std::string_view text);
+// "none", or "user" with ",hostfwd=tcp:[ADDRESS]:PORT-[ADDRESS]:PORT" any number of times.
+[[nodiscard]] Result<NetOption, Message> parse_net(std::string_view text);
 // "F" or "F:name,name".
 [[nodiscard]] Result<TraceTarget, Message> parse_trace(std::string_view text);
 

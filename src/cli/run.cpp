@@ -6,11 +6,13 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "cli/backends.h"
 #include "cli/commands.h"
 #include "cli/console.h"
 #include "cli/firmware.h"
 #include "cli/software_host.h"
 #include "guest/builtin.h"
+#include "platform/host_clock.h"
 #include "vmm/machine.h"
 
 namespace seamless::cli {
@@ -73,8 +75,13 @@ std::string_view name_of(vmm::Outcome::Kind kind)
 vmm::Outcome run_machine(vmm::Machine& machine, vmm::InspectionPort& inspection, const RunOptions& o)
 {
     using Kind = vmm::Outcome::Kind;
-    Console console(o.serial == "stdio",
-                    {.input = [&](std::span<const u8> bytes) { return machine.receive(bytes); },
+    // One reader only: the terminal's keys go to the virtio console where that is on the terminal.
+    const bool to_virtio = o.console == "stdio";
+    Console console(o.serial == "stdio" || to_virtio,
+                    {.input =
+                         [&](std::span<const u8> bytes) {
+                             return to_virtio ? machine.receive_console(bytes) : machine.receive(bytes);
+                         },
                      .signal =
                          [&](int number) {
                              machine.end(
@@ -95,6 +102,14 @@ void report(const vmm::Outcome& outcome, const RunOptions& o)
     std::fflush(stdout);
 }
 
+// Where a port's bytes go; no port if the option was not given.
+Result<std::unique_ptr<SerialOutput>, Message> output(std::string_view option, const std::string& text)
+{
+    if (text.empty())
+        return std::unique_ptr<SerialOutput>();
+    return SerialOutput::open(option, TRY(parse_serial(option, text)));
+}
+
 } // namespace
 
 int run_command(const RunOptions& o)
@@ -105,12 +120,16 @@ int run_command(const RunOptions& o)
     const auto planned = plan(o, linux_payload.value().get());
     if (!planned.ok())
         return complain(planned.error(), kUsage);
-    const auto target = parse_serial(o.serial);
-    if (!target.ok())
-        return complain(target.error(), kUsage);
-    auto serial = SerialOutput::open(target.value());
+    auto serial = output("--serial", o.serial);
     if (!serial.ok())
         return complain(serial.error(), kUsage);
+    auto console = output("--console", o.console);
+    if (!console.ok())
+        return complain(console.error(), kUsage);
+    platform::HostRandom random;
+    auto backends = open_backends(o, console.value().get(), random);
+    if (!backends.ok())
+        return complain(backends.error(), kUsage);
     const auto trace = o.trace.empty() ? Result<TraceTarget, Message>(TraceTarget{}) : parse_trace(o.trace);
     if (!trace.ok())
         return complain(trace.error(), kUsage);
@@ -126,7 +145,8 @@ int run_command(const RunOptions& o)
     if (!host.ok())
         return complain(host.error(), kOurBug);
     const HostClock clock;
-    auto machine = vmm::Machine::build(host.value()->kvm(), planned.value(), *serial.value(), clock);
+    auto machine = vmm::Machine::build(host.value()->kvm(), planned.value(), *serial.value(), clock,
+                                       std::move(backends).value());
     if (!machine.ok())
         return complain(machine.error(), kOurBug);
     const vmm::Outcome outcome = run_machine(*machine.value(), host.value()->inspection(), o);

@@ -8,17 +8,9 @@
 #include <vector>
 
 #include "devices/bus.h"
+#include "devices/dma_memory.h"
 
 namespace seamless::devices {
-
-// Guest memory as a device's DMA sees it. False: some of the range is no memory, and nothing was copied.
-class DmaMemory {
-  public:
-    virtual ~DmaMemory() = default;
-    [[nodiscard]] virtual bool read(u64 address, std::span<u8> to) = 0;
-    [[nodiscard]] virtual bool write(u64 address, std::span<const u8> from) = 0;
-    [[nodiscard]] virtual bool fill_zero(u64 address, u64 size) = 0;
-};
 
 enum class FwCfgKey : u16 {
     SIGNATURE = 0x00,

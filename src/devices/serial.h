@@ -15,6 +15,11 @@ class SerialSink {
   public:
     virtual ~SerialSink() = default;
     virtual void transmit(u8 byte) = 0;
+    virtual void transmit_all(std::span<const u8> bytes)
+    {
+        for (const u8 byte : bytes)
+            transmit(byte);
+    }
 };
 
 class Serial : public BusDevice {

@@ -2,7 +2,7 @@
 // Fills fw_cfg as firmware written for QEMU expects it.
 #include "vmm/firmware_config.h"
 
-#include "vmm/acpi/tables.h"
+#include "vmm/virtio_layout.h"
 
 namespace seamless::vmm {
 namespace {
@@ -27,7 +27,7 @@ void add_linux(FwCfg& fw_cfg, const LinuxPayload& payload)
 
 void add_acpi(FwCfg& fw_cfg, const MachinePlan& plan)
 {
-    acpi::TableFiles files = acpi::build_tables({.cpus = plan.config.cpus});
+    acpi::TableFiles files = machine_tables(plan.config.cpus);
     fw_cfg.add_file(acpi::kRsdpFile, std::move(files.rsdp));
     fw_cfg.add_file(acpi::kTablesFile, std::move(files.tables));
     fw_cfg.add_file(acpi::kLoaderFile, std::move(files.loader));

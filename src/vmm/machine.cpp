@@ -65,7 +65,7 @@ void unblock_kick()
 } // namespace
 
 Machine::Machine(std::unique_ptr<Vm> vm, bool td, devices::SerialSink& serial,
-                 const devices::WallClock& clock)
+                 const devices::WallClock& clock, VirtioBackends backends)
     : vm_(std::move(vm)),
       td_(td),
       interrupts_(vm_->vm),
@@ -77,7 +77,8 @@ Machine::Machine(std::unique_ptr<Vm> vm, bool td, devices::SerialSink& serial,
       power_port_(*this),
       sleep_ports_(*this),
       reset_port_(*this),
-      rtc_(clock)
+      rtc_(clock),
+      virtio_(std::move(backends), board_, dma_, td)
 {}
 
 Machine::~Machine() = default;
@@ -97,16 +98,17 @@ Result<void, Message> Machine::attach_devices(const MachinePlan& plan)
         testdevs_.push_back(std::make_unique<devices::TestDevice>(range.size));
         TRY(board_.mmio.add("testdev", range.start, range.size, *testdevs_.back()));
     }
-    return {};
+    return virtio_.attach();
 }
 
 Result<std::unique_ptr<Machine>, Message> Machine::build(IoctlPort& port, const MachinePlan& plan,
                                                          devices::SerialSink& serial,
-                                                         const devices::WallClock& clock)
+                                                         const devices::WallClock& clock,
+                                                         VirtioBackends backends)
 {
     std::unique_ptr<Vm> vm = TRY(build_vm(port, plan));
     std::unique_ptr<Machine> machine(
-        new Machine(std::move(vm), plan.config.kind == VmKind::td, serial, clock));
+        new Machine(std::move(vm), plan.config.kind == VmKind::td, serial, clock, std::move(backends)));
     TRY(machine->attach_devices(plan));
     return machine;
 }

@@ -15,6 +15,7 @@
 #include "vmm/exit_handlers.h"
 #include "vmm/inspection_port.h"
 #include "vmm/interrupts.h"
+#include "vmm/virtio_devices.h"
 #include "vmm/vm_builder.h"
 
 namespace seamless::vmm {
@@ -28,10 +29,9 @@ class Machine : private devices::MachineEnd {
   public:
     // `serial` receives what the guest sends to COM1; `clock` sets the real-time clock. They, the port and
     // the files of the plan's payload must outlive the machine.
-    [[nodiscard]] static Result<std::unique_ptr<Machine>, Message> build(IoctlPort& port,
-                                                                         const MachinePlan& plan,
-                                                                         devices::SerialSink& serial,
-                                                                         const devices::WallClock& clock);
+    [[nodiscard]] static Result<std::unique_ptr<Machine>, Message>
+    build(IoctlPort& port, const MachinePlan& plan, devices::SerialSink& serial,
+          const devices::WallClock& clock, VirtioBackends backends = {});
     ~Machine() override;
     Machine(const Machine&) = delete;
     Machine& operator=(const Machine&) = delete;
@@ -42,11 +42,14 @@ class Machine : private devices::MachineEnd {
     void end(Outcome outcome);
     // Any thread: input for COM1; returns how many bytes there was room for.
     std::size_t receive(std::span<const u8> bytes);
+    // The same for the virtio console.
+    std::size_t receive_console(std::span<const u8> bytes) { return virtio_.receive(bytes); }
     // A vCPU did not come back from KVM_RUN: its thread still uses this machine, which must not be destroyed.
     [[nodiscard]] bool stuck() const { return stuck_; }
 
   private:
-    Machine(std::unique_ptr<Vm> vm, bool td, devices::SerialSink& serial, const devices::WallClock& clock);
+    Machine(std::unique_ptr<Vm> vm, bool td, devices::SerialSink& serial, const devices::WallClock& clock,
+            VirtioBackends backends);
     [[nodiscard]] Result<void, Message> attach_devices(const MachinePlan& plan);
     void debug_exit(u32 value) override;
     void power_off() override;
@@ -72,6 +75,7 @@ class Machine : private devices::MachineEnd {
     devices::ResetPort reset_port_;
     devices::Rtc rtc_;
     std::vector<std::unique_ptr<devices::TestDevice>> testdevs_;
+    VirtioDevices virtio_; // its threads use all of the above
 
     std::mutex mutex_; // guards what follows
     std::condition_variable changed_;

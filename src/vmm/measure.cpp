@@ -7,7 +7,7 @@
 #include <memory>
 #include <openssl/evp.h>
 
-#include "vmm/acpi/tables.h"
+#include "vmm/virtio_layout.h"
 
 namespace seamless::vmm {
 namespace {
@@ -77,7 +77,7 @@ Result<Digest, Message> extended(const Digest& rtmr, std::span<const u8> event)
 Result<std::array<Digest, 3>, Message> measure_linux(const LinuxPayload& payload, unsigned cpus)
 {
     std::array<Digest, 3> rtmr{};
-    rtmr[0] = TRY(extended(rtmr[0], acpi::build_tables({.cpus = cpus}).tables));
+    rtmr[0] = TRY(extended(rtmr[0], machine_tables(cpus).tables));
     rtmr[1] = TRY(extended(rtmr[1], payload.kernel.bytes()));
     rtmr[2] = TRY(extended(rtmr[2], payload.command_line_bytes()));
     if (!payload.initrd.bytes().empty())

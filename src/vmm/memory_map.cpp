@@ -29,6 +29,8 @@ Result<void, Message> MemoryMap::check_mmio(const MemoryRange& range) const
         return refuse("overlaps the firmware");
     if (kInterruptControllers.overlaps(range))
         return refuse("overlaps the interrupt controllers");
+    if (kVirtio.overlaps(range))
+        return refuse("overlaps the virtio devices");
     return {};
 }
 

@@ -32,6 +32,8 @@ struct MemoryMap {
     static constexpr u64 kAddressBits = 47; // bit 47 is the shared bit of a TD with 48-bit guest addresses
     // Local APIC and IOAPIC.
     static constexpr MemoryRange kInterruptControllers{0xfec00000, 0x300000};
+    // virtio-mmio transports, and what lies beside them in their page.
+    static constexpr MemoryRange kVirtio{0xfeb00000, 0x1000};
 
     std::vector<MemoryRange> ram;
     MemoryRange firmware;

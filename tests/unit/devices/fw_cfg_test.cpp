@@ -11,30 +11,10 @@ namespace {
 struct FakeMemory : DmaMemory {
     std::vector<u8> bytes = std::vector<u8>(0x1000, u8{0xcc});
 
-    [[nodiscard]] bool inside(u64 address, u64 size) const
+    u8* map(u64 address, u64 size) override
     {
-        return address <= bytes.size() && size <= bytes.size() - address;
-    }
-    bool read(u64 address, std::span<u8> to) override
-    {
-        if (!inside(address, to.size()))
-            return false;
-        std::memcpy(to.data(), bytes.data() + address, to.size());
-        return true;
-    }
-    bool write(u64 address, std::span<const u8> from) override
-    {
-        if (!inside(address, from.size()))
-            return false;
-        std::memcpy(bytes.data() + address, from.data(), from.size());
-        return true;
-    }
-    bool fill_zero(u64 address, u64 size) override
-    {
-        if (!inside(address, size))
-            return false;
-        std::memset(bytes.data() + address, 0, size);
-        return true;
+        const bool inside = address <= bytes.size() && size <= bytes.size() - address;
+        return inside ? bytes.data() + address : nullptr;
     }
 };
 

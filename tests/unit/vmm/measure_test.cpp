@@ -5,8 +5,8 @@
 
 #include "unit/vmm/firmware_image.h"
 #include "unit/vmm/kernel_image.h"
-#include "vmm/acpi/tables.h"
 #include "vmm/measure.h"
+#include "vmm/virtio_layout.h"
 
 namespace seamless::vmm::test {
 namespace {
@@ -122,7 +122,7 @@ TEST(MeasureLinux, RegistersHoldTablesKernelAndParameters)
     const TemporaryFile kernel(b.bytes), initrd(disk);
     const Digest zero{};
     const auto with = measure_linux(load_linux(kernel.path(), initrd.path(), "a=b").value(), 3).value();
-    EXPECT_EQ(with[0], extended(zero, acpi::build_tables({.cpus = 3}).tables));
+    EXPECT_EQ(with[0], extended(zero, machine_tables(3).tables));
     EXPECT_EQ(with[1], extended(zero, b.bytes));
     EXPECT_EQ(with[2], extended(extended(zero, line), disk));
     const auto without = measure_linux(load_linux(kernel.path(), "", "a=b").value(), 3).value();

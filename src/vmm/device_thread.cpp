@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// A device's thread: takes, performs and finishes buffers until there are none, then sleeps.
+#include "vmm/device_thread.h"
+
+#include <csignal>
+#include <pthread.h>
+
+namespace seamless::vmm {
+
+DeviceThread::~DeviceThread()
+{
+    {
+        const std::lock_guard lock(mutex_);
+        stopped_ = true;
+        wanted_.notify_all();
+    }
+    if (thread_.joinable())
+        thread_.join();
+}
+
+void DeviceThread::start()
+{
+    thread_ = std::thread([this] { serve(); });
+    pthread_setname_np(thread_.native_handle(), "virtio");
+}
+
+void DeviceThread::wake()
+{
+    woken_ = true;
+    wanted_.notify_one();
+}
+
+void DeviceThread::quiesce()
+{
+    std::unique_lock lock(mutex_, std::adopt_lock);
+    idle_.wait(lock, [this] { return !performing_; });
+    lock.release();
+}
+
+void DeviceThread::serve()
+{
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, nullptr);
+    std::unique_lock lock(mutex_);
+    while (!stopped_) {
+        woken_ = false;
+        while (!stopped_ && device_.take()) {
+            performing_ = true;
+            lock.unlock();
+            device_.perform();
+            lock.lock();
+            performing_ = false;
+            device_.finish();
+            idle_.notify_all();
+        }
+        wanted_.wait(lock, [this] { return woken_ || stopped_; });
+    }
+}
+
+} // namespace seamless::vmm
