@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "vmm/machine_plan.h"
+#include "vmm/user_network.h"
 
 namespace seamless::cli {
-#include "vmm/user_network.h"
 
 inline constexpr int kUsage = 2; // exit status of wrong usage or input
 inline constexpr int kOurBug = 70;
@@ -24,8 +24,6 @@ struct RunOptions {
     std::string memory = "512M";
     unsigned cpus = 1;
     std::string serial = "stdio";
-    std::vector<std::string> devices;
-    std::string trace;
     std::string console; // empty: no virtio console
     std::vector<std::string> disks;
     std::string net = "user";
@@ -48,9 +46,6 @@ struct SerialTarget {
     std::string path;
 };
 
-struct TraceTarget {
-    std::string path;
-    std::bitset<64> events;
 struct DiskOption {
     std::string path;
     bool read_only = false;
@@ -61,6 +56,9 @@ struct NetOption {
     std::vector<vmm::HostForward> forwards;
 };
 
+struct TraceTarget {
+    std::string path;
+    std::bitset<64> events;
 };
 
 // "4096", "0x1000", "512M". `unit` is what a number without a suffix counts.
