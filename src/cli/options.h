@@ -27,6 +27,8 @@ struct RunOptions {
     std::string console; // empty: no virtio console
     std::vector<std::string> disks;
     std::string net = "user";
+    std::vector<std::string> devices;
+    std::string trace;
     std::string engine = "full";
     double timeout = 0;
     bool json = false;
