@@ -38,8 +38,6 @@ Result<std::shared_ptr<Vm>, Errno> Kvm::create_vm(u64 type)
 
 namespace {
 
-constexpr u32 kKvmSignatureLeaf = 0x40000000, kKvmFeaturesLeaf = 0x40000001;
-
 bool has_subleaves(u32 leaf)
 {
     return leaf == 4 || leaf == 7 || leaf == 0xb || leaf == 0xd || leaf == 0x12 || leaf == 0x14 ||
@@ -83,13 +81,15 @@ std::vector<kvm_cpuid_entry2> Kvm::supported_cpuid() const
                 add_subleaves(all, leaf);
         }
     }
-    // "KVMKVMKVM" in EBX, ECX, EDX; no paravirtual features yet.
-    all.push_back({.function = kKvmSignatureLeaf,
-                   .eax = kKvmFeaturesLeaf,
+    // "KVMKVMKVM" in EBX, ECX, EDX.
+    all.push_back({.function = KVM_CPUID_SIGNATURE,
+                   .eax = KVM_CPUID_FEATURES,
                    .ebx = 0x4b4d564b,
                    .ecx = 0x564b4d56,
                    .edx = 0x4d});
-    all.push_back({.function = kKvmFeaturesLeaf});
+    constexpr u64 kFeatures = bit(KVM_FEATURE_CLOCKSOURCE) | bit(KVM_FEATURE_NOP_IO_DELAY) |
+                              bit(KVM_FEATURE_CLOCKSOURCE2) | bit(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT);
+    all.push_back({.function = KVM_CPUID_FEATURES, .eax = static_cast<u32>(kFeatures)});
     return all;
 }
 

@@ -2,11 +2,10 @@
 // The emulator's accesses: translated by the guest's tables, then memory, a device of KVM's, or user space.
 #include <algorithm>
 #include <cstring>
-#include <sys/uio.h>
-#include <unistd.h>
 
 #include "kvm/backend_vmx/vmx.h"
 #include "kvm/emulation.h"
+#include "kvm/guest_memory.h"
 #include "kvm/mmu/mmu.h"
 #include "kvm/vm.h"
 
@@ -20,29 +19,6 @@ using paging::GuestWalk;
 namespace {
 
 constexpr u64 kApicPage = 0xfee00000;
-
-// The VMM may have unmapped the page meanwhile; the kernel's copy then fails where ours would crash.
-bool copy_host(u64 hva, void* data, std::size_t bytes, bool write)
-{
-    const iovec local{data, bytes}, remote{reinterpret_cast<void*>(hva), bytes};
-    const ssize_t done = write ? process_vm_writev(getpid(), &local, 1, &remote, 1, 0)
-                               : process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
-    return done == static_cast<ssize_t>(bytes);
-}
-
-// Within one page. False: no memslot is there, or it cannot be written.
-bool access_memory(Vm& vm, u64 gpa, void* data, std::size_t bytes, bool write)
-{
-    const std::shared_lock slots(vm.slots_lock);
-    const Gfn gfn = gfn_of(Gpa(gpa));
-    const Memslot* slot = vm.slots.find(gfn);
-    if (!slot || (write && slot->readonly()))
-        return false;
-    const bool done = copy_host(slot->hva(gfn) + gpa % kPageSize, data, bytes, write);
-    if (done && write && slot->dirty)
-        slot->dirty->mark(gfn - slot->base);
-    return done;
-}
 
 paging::GuestPaging guest_paging(const VcpuVmx& vmx)
 {
@@ -140,7 +116,7 @@ X86Emul VcpuEmulation::fetch(u64 linear, std::span<u8> bytes)
     const auto gpa = translate(linear, Access::fetch);
     if (!gpa)
         return gpa.error();
-    const bool read = access_memory(vcpu_.vm(), gpa.value().value(), bytes.data(), bytes.size(), false);
+    const bool read = kvm_read_guest(vcpu_.vm(), gpa.value().value(), bytes.data(), bytes.size());
     return read ? X86EMUL_CONTINUE : X86EMUL_UNHANDLEABLE; // KVM fetches from memory only
 }
 
@@ -181,7 +157,8 @@ X86Emul VcpuEmulation::read_write_page(const emul::LinearAccess& access, std::si
         gpa = translated.value().value();
     }
     u8* const data = value_.data() + at;
-    if (!is_mmio(gpa) && access_memory(vcpu_.vm(), gpa, data, bytes, write))
+    if (!is_mmio(gpa) && (write ? kvm_write_guest(vcpu_.vm(), gpa, data, bytes)
+                                : kvm_read_guest(vcpu_.vm(), gpa, data, bytes)))
         return X86EMUL_CONTINUE;
     if (write)
         TRACE(vcpu_.trace(), trace::Event::kvm_mmio, "write", bytes, gpa, traced_value(data, bytes));

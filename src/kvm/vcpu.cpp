@@ -141,7 +141,7 @@ Handled Vcpu::with_processor(const std::function<Handled(cpu::LogicalProcessor&)
 
 void Vcpu::serve_requests(cpu::LogicalProcessor& lp)
 {
-    const u32 requests = requests_.exchange(0);
+    const u32 requests = requests_.fetch_and(KVM_REQ_CLOCK_UPDATE); // that one takes slots_lock: not in here
     if (requests & KVM_REQ_LOAD_MMU_PGD)
         vm_.ops.load_mmu_pgd(*this, lp);
     if (requests & KVM_REQ_TLB_FLUSH)
@@ -160,13 +160,16 @@ Handled Vcpu::vcpu_enter_guest(cpu::LogicalProcessor& lp)
         run().eoi.vector = static_cast<u8>(std::exchange(pending_ioapic_eoi, -1));
         return kToUser;
     }
+    if (requests_.fetch_and(~KVM_REQ_CLOCK_UPDATE) & KVM_REQ_CLOCK_UPDATE)
+        kvm_guest_time_update(*this);
     // Interrupts of the host that came meanwhile; from here on one that arrives ends the entry at once.
     if (lp.acknowledge_interrupts())
         vm_.kvm().processors().serve_calls(lp);
     guest_mode_.fetch_add(1);
     serve_requests(lp);
     Fastpath fastpath = Fastpath::EXIT_FASTPATH_EXIT_HANDLED;
-    const bool enter = !signal_pending() && !vm_.dead() && !has_init_or_sipi();
+    const bool enter =
+        !signal_pending() && !vm_.dead() && !has_init_or_sipi() && !has_request(KVM_REQ_CLOCK_UPDATE);
     if (enter)
         fastpath = vm_.ops.vcpu_run(*this, lp);
     guest_mode_.fetch_add(1);

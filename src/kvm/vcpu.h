@@ -13,6 +13,7 @@
 
 #include "kvm/fault.h"
 #include "kvm/irqchip/vcpu_apic.h"
+#include "kvm/kvmclock.h"
 #include "kvm/memslots.h"
 #include "spec/kvm_abi.h"
 #include "trace/trace.h"
@@ -30,7 +31,8 @@ struct VcpuTdx;
 // KVM_REQ_*: what a vCPU must do before it enters the guest again.
 inline constexpr u32 KVM_REQ_TLB_FLUSH = 1u << 0, KVM_REQ_LOAD_MMU_PGD = 1u << 1,
                      KVM_REQ_OUTSIDE_GUEST_MODE = 1u << 2, KVM_REQ_VM_DEAD = 1u << 3, KVM_REQ_EVENT = 1u << 4,
-                     KVM_REQ_UNBLOCK = 1u << 5, KVM_REQ_MSR_FILTER_CHANGED = 1u << 6;
+                     KVM_REQ_UNBLOCK = 1u << 5, KVM_REQ_MSR_FILTER_CHANGED = 1u << 6,
+                     KVM_REQ_CLOCK_UPDATE = 1u << 7;
 
 class Vcpu {
   public:
@@ -103,6 +105,7 @@ class Vcpu {
     VcpuApic apic_port{*this};
     Lapic lapic;
     u64 pat = 0x0007040600070406;
+    PvTime pv_time;
     // NMIs that wait for delivery: one, and a second while the first is being handled.
     std::atomic<u32> nmi_pending{0};
     int pending_ioapic_eoi = -1; // a vector whose end user space's IOAPIC must hear of

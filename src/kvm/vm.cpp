@@ -27,7 +27,7 @@ Vm::Vm(Kvm& kvm, u64 vm_type, const x86_ops& vm_ops)
       max_vcpus(kMaxVcpus),
       default_tsc_khz(kvm.tsc_khz()),
       tsc_at_creation(kvm.package().clock().tsc()),
-      kvmclock_start_ns(kvm.package().clock().monotonic_ns()),
+      kvmclock(*this, kvm.package().clock()),
       kvm_(kvm),
       vcpus_(kMaxVcpus)
 {}

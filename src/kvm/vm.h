@@ -14,6 +14,7 @@
 #include "kvm/coalesced_mmio.h"
 #include "kvm/io_bus.h"
 #include "kvm/ioeventfd.h"
+#include "kvm/kvmclock.h"
 #include "kvm/irqchip/irqfd.h"
 #include "kvm/irqchip/routing.h"
 #include "kvm/memory_attributes.h"
@@ -110,7 +111,7 @@ class Vm {
     TdpMmu mmu{*this};
     std::unique_ptr<KvmTdx> tdx;
     const u64 tsc_at_creation;       // of the host: where the counters of a plain VM's vCPUs begin
-    u64 kvmclock_start_ns;           // when the guest's clock was 0; wraps, where it was set ahead
+    KvmClock kvmclock;
     std::atomic<u64> tlb_flushes{0}; // for statistics and tests
 
   private:

@@ -190,25 +190,15 @@ IoctlResult set_msr_filter(const Call& c)
     return 0;
 }
 
-// DEVIATION: without a clock of the wall, KVM_CLOCK_REALTIME is neither given nor taken.
 IoctlResult get_clock(const Call& c)
 {
-    base::Clock& clock = c.kvm.package().clock();
-    kvm_clock_data data{};
-    data.clock = clock.monotonic_ns() - c.file.vm->kvmclock_start_ns;
-    data.flags = KVM_CLOCK_TSC_STABLE | KVM_CLOCK_HOST_TSC;
-    data.host_tsc = clock.tsc();
-    TRY(put_user(c.arg, data));
+    TRY(put_user(c.arg, c.file.vm->kvmclock.get()));
     return 0;
 }
 
 IoctlResult set_clock(const Call& c)
 {
-    const auto data = TRY(get_user<kvm_clock_data>(c.arg));
-    if (data.flags)
-        return fail(Errno{EINVAL});
-    const std::lock_guard guard(c.file.vm->lock);
-    c.file.vm->kvmclock_start_ns = c.kvm.package().clock().monotonic_ns() - data.clock;
+    TRY(c.file.vm->kvmclock.set(TRY(get_user<kvm_clock_data>(c.arg))));
     return 0;
 }
 

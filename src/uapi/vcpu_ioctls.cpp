@@ -45,6 +45,21 @@ IoctlResult set_tsc_khz(const Call& c)
     return same ? IoctlResult(0) : IoctlResult(fail(Errno{EINVAL}));
 }
 
+IoctlResult kvmclock_ctrl(const Call& c)
+{
+    TRY(kvm::kvm_set_guest_paused(vcpu_of(c)));
+    return 0;
+}
+
+IoctlResult enable_cap(const Call& c)
+{
+    const auto cap = TRY(get_user<kvm_enable_cap>(c.arg));
+    if (cap.flags != 0 || cap.cap != KVM_CAP_ENFORCE_PV_FEATURE_CPUID)
+        return fail(Errno{EINVAL});
+    vcpu_of(c).pv_time.enforce_cpuid = cap.args[0] != 0;
+    return 0;
+}
+
 IoctlResult smi(const Call&) { return fail(Errno{ENOTTY}); }
 IoctlResult get_tsc_khz(const Call& c) { return vcpu_of(c).vm().default_tsc_khz; }
 
@@ -70,6 +85,7 @@ constexpr VcpuIoctlRow kVcpuIoctls[] = {
     {KVM_NMI,               nmi,           ForTd::allowed, true},
     {KVM_SET_TSC_KHZ,       set_tsc_khz,   ForTd::refused},
     {KVM_GET_TSC_KHZ,       get_tsc_khz},
+    {KVM_KVMCLOCK_CTRL,     kvmclock_ctrl},
     {KVM_SMI,               smi},
     {KVM_INTERRUPT,         interrupt},
     {KVM_SET_SIGNAL_MASK,   set_signal_mask},
@@ -78,6 +94,7 @@ constexpr VcpuIoctlRow kVcpuIoctls[] = {
     {KVM_SET_CPUID2,        set_cpuid2},
     {KVM_SET_VCPU_EVENTS,   set_vcpu_events},
     {KVM_SET_GUEST_DEBUG,   set_guest_debug, ForTd::refused},
+    {KVM_ENABLE_CAP,        enable_cap},
     {KVM_SET_DEBUGREGS,     set_debugregs, ForTd::refused},
     {KVM_SET_REGS,          set_regs,      ForTd::refused},
     {KVM_SET_SREGS,         set_sregs,     ForTd::refused},

@@ -6,6 +6,8 @@
 #include <bit>
 #include <cerrno>
 
+#include "spec/kvm_para.h"
+
 namespace seamless::vmm {
 
 using namespace spec::kvm;
@@ -81,6 +83,16 @@ CpuidTable cpuid_of_vcpu(const CpuidTable& supported, unsigned index, unsigned c
     for (const u32 leaf : {0xbu, 0x1fu})
         if (leaf <= max_leaf)
             add_topology(table, leaf, index, cpus);
+    return table;
+}
+
+CpuidTable without_kvmclock(CpuidTable table)
+{
+    constexpr u64 kClock = bit(KVM_FEATURE_CLOCKSOURCE) | bit(KVM_FEATURE_CLOCKSOURCE2) |
+                           bit(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT);
+    for (kvm_cpuid_entry2& entry : table)
+        if (entry.function == KVM_CPUID_FEATURES)
+            entry.eax &= ~static_cast<u32>(kClock);
     return table;
 }
 

@@ -17,6 +17,9 @@ using CpuidTable = std::vector<spec::kvm::kvm_cpuid_entry2>;
 // The table of vCPU `index` of `cpus`: APIC id and topology leaves filled in.
 [[nodiscard]] CpuidTable cpuid_of_vcpu(const CpuidTable& supported, unsigned index, unsigned cpus);
 
+// The same for a vCPU of a TD: it must not be told of clocks in memory that the host writes.
+[[nodiscard]] CpuidTable without_kvmclock(CpuidTable table);
+
 [[nodiscard]] Result<void, Message> set_cpuid(const KvmFd& vcpu, const CpuidTable& table);
 
 // What KVM_TDX_INIT_VM is given: `supported` under the module's masks of configurable bits, entry by entry,

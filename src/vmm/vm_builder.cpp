@@ -46,7 +46,10 @@ Result<void, Message> detail::create_vcpus(Vm& vm, const MachinePlan& plan)
     const CpuidTable supported = TRY(supported_cpuid(vm.kvm));
     for (unsigned i = 0; i < plan.config.cpus; ++i) {
         vm.vcpus.push_back(TRY(Vcpu::create(vm.vm, i, static_cast<u64>(mapped))));
-        TRY(set_cpuid(vm.vcpus.back().fd(), cpuid_of_vcpu(supported, i, plan.config.cpus)));
+        CpuidTable cpuid = cpuid_of_vcpu(supported, i, plan.config.cpus);
+        if (plan.config.kind == VmKind::td)
+            cpuid = without_kvmclock(std::move(cpuid));
+        TRY(set_cpuid(vm.vcpus.back().fd(), cpuid));
     }
     return {};
 }

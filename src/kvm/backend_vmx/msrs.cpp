@@ -26,6 +26,8 @@ constexpr u32 number(Msr m) { return static_cast<u32>(m); }
 // clang-format off
 constexpr MsrRow kMsrs[] = {
     {number(Msr::IA32_TSC),                  kAll,       0, nullptr},
+    {spec::kvm::MSR_KVM_WALL_CLOCK,          kAll,       0, nullptr},
+    {spec::kvm::MSR_KVM_SYSTEM_TIME,         kAll,       0, nullptr},
     {number(Msr::IA32_APIC_BASE),            kAll,       0, nullptr, false},
     {number(Msr::IA32_FEATURE_CONTROL),      0,          1, nullptr},
     {number(Msr::IA32_TSC_ADJUST),           kAll,       0, nullptr},
@@ -42,6 +44,8 @@ constexpr MsrRow kMsrs[] = {
     {number(Msr::IA32_PAT),                  0x0707070707070707, 0, [](VcpuVmx& v) -> u64& { return v.vmcs.pat; }},
     {number(Msr::IA32_MTRR_DEF_TYPE),        0xcff,      0, nullptr},
     {number(Msr::IA32_TSC_DEADLINE),         kAll,       0, nullptr},
+    {spec::kvm::MSR_KVM_WALL_CLOCK_NEW,      kAll,       0, nullptr},
+    {spec::kvm::MSR_KVM_SYSTEM_TIME_NEW,     kAll,       0, nullptr},
     {number(Msr::IA32_EFER),                 efer::SCE | efer::LME | efer::LMA | efer::NXE, 0, [](VcpuVmx& v) -> u64& { return v.vmcs.efer; }},
     {number(Msr::IA32_STAR),                 kAll,       0, [](VcpuVmx& v) -> u64& { return v.context.star; }},
     {number(Msr::IA32_LSTAR),                kAll,       0, [](VcpuVmx& v) -> u64& { return v.context.lstar; }},
@@ -87,6 +91,17 @@ bool holds_address(u32 index)
            index == number(Msr::IA32_SYSENTER_EIP);
 }
 
+// User space that writes 0 resets the machine: all counters of the VM start together, as at their creation.
+void set_tsc(Vcpu& vcpu, u64 data, bool host)
+{
+    const u64 together = ~vcpu.vm().tsc_at_creation + 1;
+    u64& offset = vcpu.vmx->vmcs.tsc_offset;
+    offset = host && data == 0 ? together : data - vcpu.vm().kvm().package().clock().tsc();
+    if (host) // a guest that moves its counter is told so by its own structure
+        vcpu.pv_time.tsc_matches.store(offset == together);
+    vcpu.make_request(KVM_REQ_CLOCK_UPDATE);
+}
+
 bool apic_here(Vcpu& vcpu) { return vcpu.vm().irqchip_split; }
 
 Result<void, Errno> set_efer(Vcpu& vcpu, u64 data, bool host)
@@ -122,6 +137,8 @@ Result<u64, Errno> vmx_get_msr(Vcpu& vcpu, u32 index, bool)
         return apic_here(vcpu) ? vcpu.lapic.read_msr(index) : Result<u64, Errno>(fail(Errno{EINVAL}));
     if (index == number(Msr::IA32_TSC))
         return vcpu.vm().kvm().package().clock().tsc() + vcpu.vmx->vmcs.tsc_offset;
+    if (is_kvmclock_msr(index))
+        return kvmclock_get_msr(vcpu, index);
     if (index == number(Msr::IA32_APIC_BASE))
         return vcpu.lapic.base();
     if (index == number(Msr::IA32_TSC_DEADLINE))
@@ -139,6 +156,8 @@ Result<void, Errno> vmx_set_msr(Vcpu& vcpu, u32 index, u64 data, bool host)
 {
     if (index >= kFirstX2apic && index <= kLastX2apic)
         return apic_here(vcpu) ? vcpu.lapic.write_msr(index, data) : Result<void, Errno>(fail(Errno{EINVAL}));
+    if (is_kvmclock_msr(index))
+        return kvmclock_set_msr(vcpu, index, data, host);
     const MsrRow* row = base::find_row(kMsrs, &MsrRow::index, index);
     if (index == number(Msr::IA32_BIOS_SIGN_ID) && !host)
         return {}; // a guest asks for the revision this way
@@ -154,7 +173,7 @@ Result<void, Errno> vmx_set_msr(Vcpu& vcpu, u32 index, u64 data, bool host)
     if (index == number(Msr::IA32_EFER))
         return set_efer(vcpu, data, host);
     if (index == number(Msr::IA32_TSC))
-        vcpu.vmx->vmcs.tsc_offset = data - vcpu.vm().kvm().package().clock().tsc();
+        set_tsc(vcpu, data, host);
     else if (index == number(Msr::IA32_APIC_BASE))
         return vcpu.lapic.set_base(data, host);
     else if (index == number(Msr::IA32_TSC_DEADLINE))

@@ -228,6 +228,7 @@ void vmx_vcpu_init(Vcpu& vcpu)
     for (u64& dr : vmx.context.dr)
         dr = 0;
     vmx.inject_info = 0;
+    vcpu.pv_time.reset();
     vmx_set_cr0(vmx, caching | cr0::ET);
     vmx_set_cr4(vmx, 0);
     vcpu.make_request(KVM_REQ_TLB_FLUSH);
