@@ -16,7 +16,8 @@ namespace seamless::cli {
 namespace {
 
 constexpr u8 kCtrlA = 1;
-constexpr int kRetryMs = 20; // while the serial port has no room
+constexpr int kRetryMs = 20; // while the guest has no room
+constexpr std::size_t kMostWaiting = 4096;
 
 sigset_t ending_signals()
 {
@@ -70,13 +71,8 @@ Console::Console(bool use_stdin, Events events) : events_(std::move(events)), us
     const sigset_t set = ending_signals();
     signals_ = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     stop_ = eventfd(0, EFD_CLOEXEC);
-    if (use_stdin_ && isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &saved_) == 0) {
-        termios raw = saved_;
-        raw.c_iflag &=
-            ~static_cast<tcflag_t>(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL | IXON);
-        raw.c_lflag &= ~static_cast<tcflag_t>(ECHO | ECHONL | ICANON | IEXTEN | ISIG);
-        raw_ = tcsetattr(STDIN_FILENO, TCSANOW, &raw) == 0;
-    }
+    if (use_stdin_)
+        terminal_.emplace(STDIN_FILENO);
     thread_ = std::thread([this] { watch(); });
 }
 
@@ -85,8 +81,7 @@ Console::~Console()
     const u64 one = 1;
     (void)!::write(stop_, &one, sizeof(one));
     thread_.join();
-    if (raw_)
-        tcsetattr(STDIN_FILENO, TCSANOW, &saved_);
+    terminal_.reset();
     ::close(signals_);
     ::close(stop_);
 }
@@ -94,7 +89,8 @@ Console::~Console()
 void Console::watch()
 {
     for (;;) {
-        const bool listen = use_stdin_ && waiting_.empty();
+        // Keys are always listened to, or nobody could quit a guest that does not; a pipe can wait.
+        const bool listen = use_stdin_ && (is_raw() || waiting_.size() < kMostWaiting);
         pollfd fds[] = {{stop_, POLLIN, 0}, {signals_, POLLIN, 0}, {listen ? STDIN_FILENO : -1, POLLIN, 0}};
         if (::poll(fds, 3, waiting_.empty() ? -1 : kRetryMs) < 0 && errno != EINTR)
             return;
@@ -123,8 +119,9 @@ void Console::read_input()
 
 void Console::key(u8 byte)
 {
-    if (!raw_ || (!escape_ && byte != kCtrlA)) {
-        waiting_.push_back(byte);
+    if (!is_raw() || (!escape_ && byte != kCtrlA)) {
+        if (!is_raw() || waiting_.size() < kMostWaiting)
+            waiting_.push_back(byte);
     } else if (!escape_) {
         escape_ = true;
     } else {

@@ -6,10 +6,11 @@
 #include <csignal>
 #include <functional>
 #include <memory>
-#include <termios.h>
+#include <optional>
 #include <thread>
 
 #include "cli/options.h"
+#include "cli/terminal.h"
 #include "devices/serial.h"
 
 namespace seamless::cli {
@@ -54,15 +55,15 @@ class Console {
     void read_input();
     void deliver();
     void key(u8 byte);
+    [[nodiscard]] bool is_raw() const { return terminal_ && terminal_->raw(); }
 
     Events events_;
     int signals_;
     int stop_;
     bool use_stdin_;
-    bool raw_ = false;
-    bool escape_ = false;     // Ctrl-A came last
-    std::vector<u8> waiting_; // input the serial port had no room for
-    termios saved_{};
+    bool escape_ = false;                 // Ctrl-A came last
+    std::vector<u8> waiting_;             // input the serial port had no room for
+    std::optional<RawTerminal> terminal_; // if standard input is used
     std::thread thread_;
 };
 

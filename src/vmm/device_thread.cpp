@@ -7,6 +7,15 @@
 
 namespace seamless::vmm {
 
+void block_signals()
+{
+    sigset_t set;
+    sigfillset(&set);
+    for (const int fault : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT})
+        sigdelset(&set, fault);
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+}
+
 DeviceThread::~DeviceThread()
 {
     {
@@ -39,9 +48,7 @@ void DeviceThread::quiesce()
 
 void DeviceThread::serve()
 {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, nullptr);
+    block_signals();
     std::unique_lock lock(mutex_);
     while (!stopped_) {
         woken_ = false;

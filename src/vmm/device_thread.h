@@ -10,6 +10,10 @@
 
 namespace seamless::vmm {
 
+// For a device's thread, first of all: signals are for the processors and the console, but what the thread
+// does wrong itself must end the process.
+void block_signals();
+
 class DeviceThread : public devices::virtio::Worker {
   public:
     // `machine` is the machine's lock. The device must not be woken before start().

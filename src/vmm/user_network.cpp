@@ -5,7 +5,6 @@
 
 #include <arpa/inet.h>
 #include <cerrno>
-#include <csignal>
 #include <cstring>
 #include <ctime>
 #include <fmt/format.h>
@@ -13,6 +12,8 @@
 #include <slirp/libslirp.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+#include "vmm/device_thread.h"
 
 namespace seamless::vmm {
 namespace {
@@ -191,9 +192,7 @@ void UserNetwork::send(std::span<const u8> frame)
 
 void UserNetwork::serve()
 {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, nullptr);
+    block_signals();
     for (;;) {
         {
             const std::lock_guard lock(*machine_);

@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""`seamless run` on a terminal: raw mode, the keys after Ctrl-A, and a terminal that is as before however the run ends.
+SEAMLESS names the program, GUESTS the folder with the guests' images."""
+import os
+import pathlib
+import pty
+import select
+import signal
+import subprocess
+import termios
+import time
+import unittest
+
+SEAMLESS = os.environ["SEAMLESS"]
+GUESTS = pathlib.Path(os.environ["GUESTS"])
+PATIENCE = 60
+LFLAG = 3
+
+
+class Terminal:
+    """A run of `guest` whose terminal is a pseudo-terminal of ours."""
+
+    def __init__(self, guest, *options):
+        self.master, slave = pty.openpty()
+        self.slave = slave
+        self.before = termios.tcgetattr(slave)
+        self.output = b""
+        # pylint: disable=consider-using-with
+        self.program = subprocess.Popen([SEAMLESS, "run", "--net", "none", "--firmware", str(GUESTS / f"{guest}.fd"), *options], stdin=slave, stdout=slave, stderr=slave)
+
+    def wait_for(self, text):
+        end = time.monotonic() + PATIENCE
+        while text not in self.output:
+            if time.monotonic() > end or not select.select([self.master], [], [], 5)[0] and self.program.poll() is not None:
+                raise AssertionError(f"{text!r} did not come, but {self.output!r}")
+            if select.select([self.master], [], [], 0.1)[0]:
+                self.output += os.read(self.master, 4096)
+
+    def keys(self, text):
+        os.write(self.master, text)
+
+    def is_raw(self):
+        return not termios.tcgetattr(self.slave)[LFLAG] & (termios.ICANON | termios.ECHO | termios.ISIG)
+
+    def end(self):
+        status = self.program.wait(PATIENCE)
+        restored = termios.tcgetattr(self.slave) == self.before
+        os.close(self.master)
+        os.close(self.slave)
+        return status, restored
+
+
+class Keys(unittest.TestCase):
+    def test_help_and_quit(self):
+        run = Terminal("hang")
+        run.wait_for(b"hanging")
+        self.assertTrue(run.is_raw())
+        run.keys(b"\x03")  # Ctrl-C is the guest's
+        run.keys(b"\x01h")
+        run.wait_for(b"Ctrl-A x")
+        run.keys(b"\x01x")
+        self.assertEqual(run.end(), (0, True))
+
+    def test_quitting_a_guest_that_reads_nothing(self):
+        run = Terminal("hang")
+        run.wait_for(b"hanging")
+        for _ in range(10):
+            run.keys(b"x" * 1000)
+            time.sleep(0.05)
+        run.keys(b"\x01x")
+        self.assertEqual(run.end(), (0, True))
+
+    def test_the_virtio_console_has_the_keys_where_it_is_the_terminal(self):
+        run = Terminal("hang", "--console", "stdio")
+        run.wait_for(b"hanging")
+        run.keys(b"never read\x01x")
+        self.assertEqual(run.end(), (0, True))
+
+
+class Ends(unittest.TestCase):
+    def test_timeout(self):
+        run = Terminal("hang", "--timeout", "2")
+        run.wait_for(b"hanging")
+        self.assertEqual(run.end(), (4, True))
+
+    def test_signals_that_end_a_run(self):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            with self.subTest(signal=number):
+                run = Terminal("hang")
+                run.wait_for(b"hanging")
+                self.assertTrue(run.is_raw())
+                run.program.send_signal(number)
+                self.assertEqual(run.end(), (128 + number, True))
+
+    def test_signals_that_kill(self):
+        for number in (signal.SIGABRT, signal.SIGPIPE, signal.SIGUSR2, signal.SIGXCPU, signal.SIGILL):
+            with self.subTest(signal=number):
+                run = Terminal("hang")
+                run.wait_for(b"hanging")
+                self.assertTrue(run.is_raw())
+                run.program.send_signal(number)
+                status, restored = run.end()
+                self.assertNotEqual(status, 0)
+                self.assertTrue(restored)
+
+    def test_a_run_that_does_not_start(self):
+        run = Terminal("hang", "--disk", "/nonexistent")
+        self.assertEqual(run.end(), (2, True))
+
+
+class NoTerminal(unittest.TestCase):
+    def test_a_pipe_is_input_and_nothing_in_it_is_special(self):
+        result = subprocess.run([SEAMLESS, "run", "--timeout", "2", "--firmware", str(GUESTS / "hang.fd")], input=b"\x01x", capture_output=True, timeout=PATIENCE, check=False)
+        self.assertEqual(result.returncode, 4)
+
+
+if __name__ == "__main__":
+    unittest.main()
