@@ -140,6 +140,7 @@ int run_command(const RunOptions& o)
     if (!sink.ok())
         return complain(sink.error(), kUsage);
     block_ending_signals(); // before the first thread starts
+    restore_terminal_on_death();
     auto host = SoftwareHost::make(
         {.engine = engine.value(), .events = trace.value().events, .sink = std::move(sink).value()});
     if (!host.ok())
