@@ -95,10 +95,16 @@ void Core::page_written(u64 host_page)
     }
 }
 
-void Core::page_fetched(u64 host_page)
+void Core::page_fetched(u64 host_page, bool found)
 {
     if (mode_ == EngineMode::full)
-        engine_->verify_page(host_page);
+        engine_->verify_page(host_page, found);
+}
+
+void Core::fetches_dropped(Gva page)
+{
+    if (engine_)
+        engine_->forget_jumps(page);
 }
 
 // The order matters: first the page counts as code, so that no new write tag is given out; then the old ones

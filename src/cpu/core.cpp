@@ -137,7 +137,12 @@ void Core::invvpid(u16 vpid)
         mmu_.flush();
 }
 
-void Core::code_may_have_changed() { mmu_.flush_fetches(); }
+void Core::code_may_have_changed()
+{
+    mmu_.flush_fetches();
+    if (engine_)
+        engine_->suspect_code();
+}
 
 void Core::send_interrupt(u8 vector)
 {
@@ -319,6 +324,12 @@ bool Core::run_one()
     // Software events and fast calls that clear TF leave the handler unstepped; MOV SS holds the trap back.
     const bool cleared = !(s.rflags & spec::rflags::TF) && flow.value() == Flow::stay;
     return debug_trap(stepping && !cleared && !(s.interruptibility & spec::interruptibility::MOV_SS));
+}
+
+Result<bool, Fault> Core::execute(const decode::Instruction& insn)
+{
+    const Flow flow = TRY(execute_system(*this, insn));
+    return flow == Flow::next;
 }
 
 bool Core::take_exception()

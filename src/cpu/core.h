@@ -105,11 +105,13 @@ class Core final : public LogicalProcessor, private MmuPort, private EnginePort 
     Fault ept_fault(const paging::EptWalk& walk, Gpa gpa, Gva gla, Access access, bool translated) override;
     // coherence.cpp: code that changes, and who must know.
     void page_written(u64 host_page) override;
-    void page_fetched(u64 host_page) override;
+    void page_fetched(u64 host_page, bool found) override;
+    void fetches_dropped(Gva page) override;
     void protect_code(u64 host_page) override;
     void revoke_write_everywhere(u64 host_page);
     void stop_others() override;
     void resume_others() override;
+    [[nodiscard]] Result<bool, Fault> execute(const decode::Instruction& insn) override;
     void stand_still(); // while another processor wants it
     [[nodiscard]] bool still() const { return parked_.load() || !in_guest_.load(); }
     void let_others_work();

@@ -71,7 +71,7 @@ Result<Hpa, Fault> Mmu::find(Gva gva, Access access, bool user, bool allow_user,
     const Translation t = cached(gva, access, user, allow_user);
     if (!t.valid())
         return walk(gva, access, user, allow_user, set);
-    use(gva, access, user, set, t);
+    use(gva, access, user, set, t, false);
     return Hpa(t.host_page() + gva.page_offset());
 }
 
@@ -98,7 +98,7 @@ Result<Hpa, Fault> Mmu::walk(Gva gva, Access access, bool user, bool allow_user,
             cache_ = std::make_unique<paging::TranslationCache>();
         cache_->fill(t.has(Translation::global) ? global_space_ : space_, gva, t);
     }
-    use(gva, access, user, set, t);
+    use(gva, access, user, set, t, true);
     return Hpa(host_page + gva.page_offset());
 }
 
@@ -145,14 +145,14 @@ Translation Mmu::cached(Gva gva, Access access, bool user, bool allow_user) cons
     return t.valid() && permits(t, access, user, allow_user) ? t : Translation{};
 }
 
-void Mmu::use(Gva gva, Access access, bool user, TlbSet set, Translation t)
+void Mmu::use(Gva gva, Access access, bool user, TlbSet set, Translation t, bool walked)
 {
     const bool global = t.has(Translation::global);
     if (access == Access::fetch) {
         fetch_[user][(gva.value() >> kPageShift) % kFetchEntries] = {
             .tag = gva.page().value(), .host = t.host_page(), .global = global};
         local_fetches_[user] |= !global;
-        port_.page_fetched(t.host_page());
+        port_.page_fetched(t.host_page(), walked);
         return;
     }
     if (access == Access::write)

@@ -35,7 +35,10 @@ class MmuPort {
                             bool translated) = 0;
     // A host page is about to be writable through a TLB, or has just become executable through one.
     virtual void page_written(u64 host_page) = 0;
-    virtual void page_fetched(u64 host_page) = 0;
+    // `found`: by a walk; otherwise it was executable before.
+    virtual void page_fetched(u64 host_page, bool found) = 0;
+    // INVLPG and its kin: code on this linear page must be found again.
+    virtual void fetches_dropped(Gva page) = 0;
     // An access found that the host has taken this memory away.
     virtual Fault host_memory_gone(Hpa host) = 0;
 
@@ -65,8 +68,8 @@ class Mmu {
     void flush_local(); // of all PCIDs, but nothing global
     // Withdraws the right to write to a host page without anybody noticing.
     void revoke_write(u64 host_page);
-    // Changes whenever a translation for fetches may have gone: what depends on linear addresses must be
-    // found again. By the privilege of the fetches.
+    // Changes whenever translations for fetches may have gone, other than those that fetches_dropped() names:
+    // what depends on linear addresses must be found again. By the privilege of the fetches.
     [[nodiscard]] u64 generation(bool user) const { return generation_[user]; }
     // For tests that compare: without the translation cache every miss of the TLB walks.
     void use_translation_cache(bool use) { cached_ = use; }
@@ -134,7 +137,7 @@ class Mmu {
     [[nodiscard]] paging::Translation translation(const paging::GuestWalk& guest, const paging::EptWalk& ept,
                                                   u64 host_page) const;
     // Makes the inline TLBs hold a permitted translation.
-    void use(Gva gva, Access access, bool user, TlbSet set, paging::Translation t);
+    void use(Gva gva, Access access, bool user, TlbSet set, paging::Translation t, bool walked);
 
     [[nodiscard]] u32 new_space();
     void drop_region(Gva gva);
@@ -145,7 +148,7 @@ class Mmu {
         u64 host = 0;
         bool global = false;
     };
-    static constexpr unsigned kFetchEntries = 64;
+    static constexpr unsigned kFetchEntries = 128;
 
     // The address spaces that the translation cache holds: PCIDs of the current VM, oldest use first out.
     struct Space {

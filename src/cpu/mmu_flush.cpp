@@ -110,10 +110,9 @@ void Mmu::flush_page(Gva gva)
         return drop_region(gva);
     for (paging::Tlb& tlb : tlbs_)
         tlb.flush(gva);
-    for (const bool user : {false, true}) {
+    for (const bool user : {false, true})
         fetch_[user][(gva.value() >> kPageShift) % kFetchEntries] = {};
-        ++generation_[user];
-    }
+    port_.fetches_dropped(gva.page());
     if (!cache_)
         return;
     cache_->drop(space_, gva);

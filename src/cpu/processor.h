@@ -15,6 +15,7 @@ struct Optimizations {
     bool inline_flags_live = true; // also where the flags must be kept (BMI2)
     bool links = true;             // blocks of one page jump to each other
     bool jump_cache = true;        // indirect and cross-page jumps find their block (BMI2)
+    bool calls = true;             // blocks go on behind an instruction of C++ that changes no mode
     bool translation_cache = true; // translations survive a change of the address space
 };
 

@@ -17,6 +17,7 @@ constexpr Switch kSwitches[] = {
     {"no-inline-tlb", &cpu::Optimizations::inline_tlb},
     {"no-inline-flags-live", &cpu::Optimizations::inline_flags_live},
     {"no-links", &cpu::Optimizations::links},
+    {"no-calls", &cpu::Optimizations::calls},
     {"no-jump-cache", &cpu::Optimizations::jump_cache},
     {"no-translation-cache", &cpu::Optimizations::translation_cache},
 };

@@ -25,9 +25,20 @@ struct ModeWord {
     bool single = false;    // one instruction at a time, every access in C++: RFLAGS.TF, breakpoints, shadows
     bool alignment = false; // #AC: CR0.AM and RFLAGS.AC at CPL 3
 
+    static constexpr unsigned kSetShift = 5;
+
+    // What the ways out of a block need to know again.
+    [[nodiscard]] static ModeWord of_exit(u32 key)
+    {
+        ModeWord mode;
+        mode.code = static_cast<decode::CodeSize>(key & 3);
+        mode.tlb_set = static_cast<u8>(key >> kSetShift & 3);
+        return mode;
+    }
+
     [[nodiscard]] u32 key() const
     {
-        return static_cast<u32>(code) | u32{cpl} << 2 | u32{flat} << 4 | u32{tlb_set} << 5 |
+        return static_cast<u32>(code) | u32{cpl} << 2 | u32{flat} << 4 | u32{tlb_set} << kSetShift |
                u32{fp_trap} << 7 | u32{fp_emulate} << 8 | u32{sse} << 9 | u32{avx} << 10 | u32{avx512} << 11 |
                u32{single} << 12 | u32{alignment} << 13;
     }
@@ -56,18 +67,31 @@ struct NativeRange {
     i8 swapped_b = -1;
 };
 
+// An instruction of C++ in the middle of a block.
+struct SystemCall {
+    decode::Instruction insn;
+    u16 index = 0;
+    u16 offset = 0; // from the start of the block's page
+};
+
 struct Block {
     Hpa start;
+    Hpa second; // the page of its last bytes, where that is not the page of the first; else 0
     u32 key = 0;
-    u8* host = nullptr; // executable address
+    u8* host = nullptr; // executable address: the entry from another page, with RIP in r15
+    u32 near = 0;       // behind it, the entry from the same page
     u32 host_size = 0;
     std::vector<GuestInsn> insns;
     std::vector<NativeRange> native;
     std::vector<LinkSite> links;
     std::vector<u8> bytes;                       // the guest's bytes as translated
     std::unique_ptr<decode::Instruction> system; // the last instruction, where C++ executes it
+    std::vector<std::unique_ptr<SystemCall>> calls;
     bool extended_state = false;
     bool dropped = false; // its page was written: never to be entered again
+
+    [[nodiscard]] bool on_two_pages() const { return second.value() != 0; }
+    [[nodiscard]] u8* near_entry() const { return host + near; }
 };
 
 } // namespace seamless::cpu

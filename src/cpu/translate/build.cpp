@@ -6,6 +6,7 @@
 
 #include "cpu/cpuid.h"
 #include "cpu/translate/engine.h"
+#include "cpu/translate/in_block.h"
 
 namespace seamless::cpu {
 namespace {
@@ -57,7 +58,19 @@ FlagUse flag_use(const Instruction& insn)
     return {.read = f.tested & spec::rflags::kArithmetic, .written = written & spec::rflags::kArithmetic};
 }
 
+// Other than by going somewhere else.
+bool ends_block(const Instruction& insn, const EmitOptions& options)
+{
+    return insn.execution == Execution::undefined ||
+           (insn.execution == Execution::system && !(options.calls && goes_on_behind(insn)));
+}
+
 } // namespace
+
+EmitOptions Engine::options_for(const ModeWord& mode) const
+{
+    return mode.single || mode.alignment ? EmitOptions{} : options_;
+}
 
 Result<unsigned, Fault> Engine::fetch(Gva gva, std::span<u8, ZYDIS_MAX_INSTRUCTION_LENGTH> out)
 {
@@ -78,6 +91,9 @@ Result<Instruction, Fault> Engine::fetch_and_decode(Gva gva, CodeSize size, bool
     DecodeStatus status = decode::decode({bytes.data(), count}, size, insn);
     if (status == DecodeStatus::truncated && count < bytes.size() && !look_ahead) {
         const Hpa second = TRY(mmu_.translate_fetch(gva + count));
+        if (mode_ == EngineMode::full)
+            port_.protect_code(second.value()); // before the bytes are read
+        second_ = second;
         if (!mem::try_copy_from({bytes.data() + count, bytes.size() - count}, second)) [[unlikely]]
             return fail(port_.host_memory_gone(second));
         count = bytes.size();
@@ -115,8 +131,7 @@ std::vector<Instruction> Engine::scan(Gva gva, const ModeWord& mode, Result<void
         at += insn.value().length();
         insns.push_back(std::move(insn).value());
         const Instruction& last = insns.back();
-        if (last.execution == Execution::system || last.execution == Execution::undefined ||
-            last.z.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE)
+        if (ends_block(last, options_for(mode)) || last.z.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE)
             break;
     }
     return insns;
@@ -154,11 +169,13 @@ Result<Block*, Fault> Engine::translate(Hpa start, const ModeWord& mode)
     const u64 base = mode.code == CodeSize::bits64 ? 0 : s.segment(spec::Seg::cs).base;
     const Gva gva(mode.code == CodeSize::bits64 ? s.rip : static_cast<u32>(s.rip + base));
     Result<void, Fault> first;
+    second_ = {};
     const std::vector<Instruction> insns = scan(gva, mode, first);
     if (!first)
         return fail(first.error());
     auto block = std::make_unique<Block>();
     block->start = start;
+    block->second = second_;
     block->key = mode.key();
     emit_block(*block, insns, mode, gva.page_offset());
     ++translations_;
@@ -180,8 +197,8 @@ void Engine::emit_block(Block& block, std::span<const Instruction> insns, const 
             last.operation == decode::Operation::jcc ||
             ((last.operation == decode::Operation::jmp || last.operation == decode::Operation::call) &&
              last.operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE);
-        const bool falls = last.z.meta.branch_type == ZYDIS_BRANCH_TYPE_NONE &&
-                           last.execution != Execution::system && last.execution != Execution::undefined;
+        const bool falls =
+            last.z.meta.branch_type == ZYDIS_BRANCH_TYPE_NONE && !ends_block(last, options_for(mode));
         live_out = (direct && target_live(end + last.operands[0].imm.value.u)) ||
                    ((falls || last.operation == decode::Operation::jcc) && target_live(end)) ||
                    (!direct && !falls);
@@ -195,10 +212,10 @@ void Engine::emit_block(Block& block, std::span<const Instruction> insns, const 
     }
 
     Assembler assembler(cache_->room(), cache_->room_address());
-    const EmitOptions options = mode.single || mode.alignment ? EmitOptions{} : options_;
+    const EmitOptions options = options_for(mode);
     Emitter emitter(assembler, stubs_, mode, options, block);
     block.host = reinterpret_cast<u8*>(cache_->room_address());
-    emitter.begin();
+    block.near = emitter.begin(static_cast<u16>(offset));
     bool open = true;
     for (std::size_t i = 0; i < insns.size(); ++i) {
         const Instruction& insn = insns[i];
@@ -211,7 +228,7 @@ void Engine::emit_block(Block& block, std::span<const Instruction> insns, const 
         emitter.end_at(static_cast<u16>(offset));
     emitter.finish();
     CHECK(!assembler.overflowed());
-    if (last.execution == Execution::system)
+    if (last.execution == Execution::system && ends_block(last, options))
         block.system = std::make_unique<Instruction>(last);
     block.host_size = assembler.offset();
 }

@@ -2,8 +2,10 @@
 // One memfd, mapped writable and mapped executable, filled front to back and emptied as a whole.
 #include "cpu/translate/code_cache.h"
 
+#include <algorithm>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <utility>
 
 namespace seamless::cpu {
 
@@ -39,8 +41,10 @@ CodeCache::~CodeCache()
 Block& CodeCache::add(std::unique_ptr<Block> block)
 {
     used_ += align_up<u64>(block->host_size, 16);
-    by_host_[reinterpret_cast<u64>(block->host)] = block.get();
-    by_page_[block->start.page().value()].push_back(block.get());
+    by_host_.push_back({reinterpret_cast<u64>(block->host), block.get()});
+    by_page_[block->start.page().value()].blocks.push_back(block.get());
+    if (block->on_two_pages())
+        by_page_[block->second.value()].blocks.push_back(block.get());
     const Key key{block->start.value(), block->key};
     std::unique_ptr<Block>& place = blocks_[key];
     CHECK(!place);
@@ -48,18 +52,21 @@ Block& CodeCache::add(std::unique_ptr<Block> block)
     return *place;
 }
 
-Block* CodeCache::find(Hpa start, u32 key) const
+Block* CodeCache::find_older(Hpa start, u32 key)
 {
     const auto it = blocks_.find({start.value(), key});
-    return it == blocks_.end() ? nullptr : it->second.get();
+    if (it == blocks_.end())
+        return nullptr;
+    recent_[Hash()(it->first) >> 52] = {.start = start.value(), .key = key, .block = it->second.get()};
+    return it->second.get();
 }
 
 const Block* CodeCache::containing(u64 at) const
 {
-    auto it = by_host_.upper_bound(at);
+    const auto it = std::ranges::upper_bound(by_host_, at, {}, &Placed::host);
     if (it == by_host_.begin())
         return nullptr;
-    const Block* block = std::prev(it)->second;
+    const Block* block = std::prev(it)->block;
     return at - reinterpret_cast<u64>(block->host) < block->host_size ? block : nullptr;
 }
 
@@ -68,20 +75,30 @@ void CodeCache::remove(Block& block)
     const auto it = blocks_.find({block.start.value(), block.key});
     if (it == blocks_.end() || it->second.get() != &block)
         return;
-    std::erase(by_page_[block.start.page().value()], &block);
+    recent_[Hash()(it->first) >> 52] = {};
+    std::erase(by_page_[block.start.page().value()].blocks, &block);
+    if (block.on_two_pages())
+        std::erase(by_page_[block.second.value()].blocks, &block);
     removed_.push_back(std::move(it->second));
     blocks_.erase(it);
 }
 
-std::vector<Block*> CodeCache::blocks_of(u64 page) const
+std::span<Block* const> CodeCache::blocks_of(u64 page) const
 {
     const auto it = by_page_.find(page);
-    return it == by_page_.end() ? std::vector<Block*>() : it->second;
+    return it == by_page_.end() ? std::span<Block* const>() : it->second.blocks;
+}
+
+bool CodeCache::must_verify(u64 page, u64 suspicions, bool always)
+{
+    const auto it = by_page_.find(page);
+    return it != by_page_.end() && (std::exchange(it->second.verified, suspicions) != suspicions || always);
 }
 
 void CodeCache::drop_blocks()
 {
     blocks_.clear();
+    recent_.fill({});
     by_host_.clear();
     by_page_.clear();
     removed_.clear();

@@ -2,7 +2,7 @@
 // Executable memory for translated blocks, mapped twice: written through one mapping, run through the other.
 #pragma once
 
-#include <map>
+#include <array>
 #include <memory>
 #include <span>
 #include <unordered_map>
@@ -32,14 +32,23 @@ class CodeCache {
 
     // Takes the block whose code was written at room().
     Block& add(std::unique_ptr<Block> block);
-    [[nodiscard]] Block* find(Hpa start, u32 key) const;
+    [[nodiscard]] Block* find(Hpa start, u32 key)
+    {
+        const Recent& recent = recent_[Hash()({start.value(), key}) >> 52];
+        if (recent.block && recent.start == start.value() && recent.key == key) [[likely]]
+            return recent.block;
+        return find_older(start, key);
+    }
     // The block that executes at host address `at`, or nullptr.
     [[nodiscard]] const Block* containing(u64 at) const;
     [[nodiscard]] bool contains(u64 at) const { return at - reinterpret_cast<u64>(executable_) < size_; }
     void remove(Block& block);
     void drop_blocks();
-    // The blocks that have bytes in `page` (a host page).
-    [[nodiscard]] std::vector<Block*> blocks_of(u64 page) const;
+    // The blocks that have bytes in `page` (a host page). Valid until one is added or removed.
+    [[nodiscard]] std::span<Block* const> blocks_of(u64 page) const;
+    // Whether `page` has code that has not been compared since the count of suspicions became this, or for
+    // which that does not count (`always`). It will have been.
+    [[nodiscard]] bool must_verify(u64 page, u64 suspicions, bool always);
     // The writable view of host code at executable address `at`.
     [[nodiscard]] u8* writable(u64 at) { return writable_ + (at - reinterpret_cast<u64>(executable_)); }
     // Takes room for `bytes` of code that belongs to no block.
@@ -65,14 +74,31 @@ class CodeCache {
         }
     };
 
+    [[nodiscard]] Block* find_older(Hpa start, u32 key);
+
+    struct Recent {
+        u64 start = 0;
+        u32 key = 0;
+        Block* block = nullptr;
+    };
+    struct Placed {
+        u64 host;
+        Block* block;
+    };
+
     u8* writable_;
     u8* executable_;
     u64 size_;
     u64 used_ = 0;
     u64 reserved_ = 0;
     std::unordered_map<Key, std::unique_ptr<Block>, Hash> blocks_;
-    std::map<u64, Block*> by_host_;
-    std::unordered_map<u64, std::vector<Block*>> by_page_;
+    std::array<Recent, 4096> recent_; // by the upper bits of the hash
+    std::vector<Placed> by_host_;     // ascending, as memory is filled
+    struct Page {
+        std::vector<Block*> blocks;
+        u64 verified = 0;
+    };
+    std::unordered_map<u64, Page> by_page_;
     std::vector<std::unique_ptr<Block>> removed_; // may still be executing: freed with the next drop
 };
 

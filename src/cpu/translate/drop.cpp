@@ -1,22 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Drops blocks whose bytes have changed, or will: nothing leads into them any more, and a running one is
 // left.
+#include <algorithm>
 #include <cstring>
 
 #include "cpu/translate/engine.h"
 
 namespace seamless::cpu {
 
-using decode::CodeSize;
-
-// Code that leaves at `offset` of the current page, for what leads into a dropped block.
-u64 Engine::emit_exit_at(u16 offset, CodeSize code)
+// Code that goes on at `offset` of the current page, wherever that leads by then.
+u64 Engine::emit_exit_at(u16 offset, u32 key)
 {
     Assembler assembler(cache_->room(), cache_->room_address());
     Block none;
-    ModeWord mode;
-    mode.code = code;
-    Emitter emitter(assembler, stubs_, mode, {}, none);
+    const ModeWord mode = ModeWord::of_exit(key);
+    Emitter emitter(assembler, stubs_, mode, {.jump_cache = options_.jump_cache}, none);
     emitter.end_at(offset);
     const u64 at = cache_->room_address();
     cache_->take(assembler.offset());
@@ -31,7 +29,7 @@ void Engine::drop_block(Block& block)
         return;
     block.dropped = true;
     const auto redirect = [&](u64 from, u16 offset) {
-        const u64 to = emit_exit_at(offset, static_cast<CodeSize>(block.key & 3));
+        const u64 to = emit_exit_at(offset, block.key);
         u8* at = cache_->writable(from);
         const u32 rel = static_cast<u32>(to - (from + 5));
         at[0] = 0xe9;
@@ -43,23 +41,44 @@ void Engine::drop_block(Block& block)
         const GuestInsn& next = block.insns[access_index_ + 1u];
         redirect(entry + next.host, next.offset);
     }
-    redirect(entry, block.insns.front().offset);
+    redirect(entry + block.near, block.insns.front().offset);
     cache_->remove(block);
+    forget_jumps(); // what leads to it would be led to itself
 }
 
 void Engine::drop_page(u64 host_page)
 {
-    for (Block* block : cache_->blocks_of(host_page))
-        drop_or_postpone(*block);
+    drop_if(host_page, [](const Block&) { return true; });
 }
 
-void Engine::verify_page(u64 host_page)
+// The list changes while its blocks are dropped.
+void Engine::drop_if(u64 host_page, const std::function<bool(const Block&)>& which)
 {
-    if (mode_ == EngineMode::step)
+    const std::span<Block* const> blocks = cache_->blocks_of(host_page);
+    if (std::ranges::none_of(blocks, [&](const Block* block) { return which(*block); })) [[likely]]
         return;
-    for (Block* block : cache_->blocks_of(host_page))
-        if (!self_contained(*block) || !unchanged(*block))
+    for (Block* block : std::vector<Block*>(blocks.begin(), blocks.end()))
+        if (which(*block))
             drop_or_postpone(*block);
+}
+
+void Engine::forget_jumps()
+{
+    for (JumpCache& jumps : frame_.jumps)
+        jumps.flush();
+}
+
+void Engine::forget_jumps(Gva page)
+{
+    for (JumpCache& jumps : frame_.jumps)
+        jumps.flush_page(page.value());
+}
+
+void Engine::verify_page(u64 host_page, bool found)
+{
+    if (mode_ == EngineMode::step || !cache_->must_verify(host_page, suspicions_, found))
+        return;
+    drop_if(host_page, [this](const Block& block) { return !unchanged(block); });
 }
 
 // Where there is no room to redirect what leads to the block, all blocks go before the next one is entered.
@@ -75,8 +94,7 @@ void Engine::drop_all_code()
 {
     cache_->drop_blocks();
     drop_all_ = false;
-    for (JumpCache& jumps : frame_.jumps)
-        jumps.flush();
+    forget_jumps();
     left_ = nullptr;
 }
 

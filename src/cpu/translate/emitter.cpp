@@ -2,6 +2,8 @@
 // Chooses how an instruction is emitted, and the ways out of a block.
 #include "cpu/translate/emitter.h"
 
+#include "cpu/translate/in_block.h"
+
 namespace seamless::cpu {
 
 using decode::Execution;
@@ -76,10 +78,14 @@ void Emitter::set_rip(i64 offset)
     a_.store(FRAME(state) + static_cast<i32>(offsetof(CpuState, rip)), kScratch2);
 }
 
-void Emitter::begin()
+u32 Emitter::begin(u16 offset)
 {
     constexpr u8 kNop5[] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
+    a_.lea(kScratch2, kScratch2, -i32{offset});
+    a_.store(FRAME(page_gva), kScratch2);
+    const u32 near = a_.offset();
     a_.bytes(kNop5);
+    return near;
 }
 
 // By CALL: the stub keeps where it came from, which tells the block.
@@ -137,8 +143,8 @@ void Emitter::exit_to_rip_in_r15()
     const auto at = [entry](std::size_t member) { return entry + static_cast<i32>(member); };
     a_.store(FRAME(spill) + 8, Host::rcx);
     a_.pext_gs(kScratch, kScratch2, FRAME(jump_mask));
-    a_.lea_scaled(kScratch, kScratch, 8, 0);
-    a_.gs_scaled(kMovFrom, Host::rcx, kScratch, 4, at(offsetof(JumpCache::Entry, tag)));
+    a_.lea_scaled(kScratch, kScratch, 2, 0);
+    a_.gs_scaled(kMovFrom, Host::rcx, kScratch, 8, at(offsetof(JumpCache::Entry, tag)));
     a_.lea(Host::rcx, Host::rcx, kScratch2, 1, 0);
     a_.load(kScratch2, FRAME(request));
     a_.lea(Host::rcx, Host::rcx, kScratch2, 1, 0);
@@ -147,15 +153,21 @@ void Emitter::exit_to_rip_in_r15()
     exit_with(ExitCode::jump);
     a_.land(hit);
     a_.load(Host::rcx, FRAME(spill) + 8);
-    a_.gs_scaled(kMovFrom, kScratch2, kScratch, 4, at(offsetof(JumpCache::Entry, page_gva)));
-    a_.store(FRAME(page_gva), kScratch2);
-    a_.jmp_gs_scaled(kScratch, 4, at(offsetof(JumpCache::Entry, host)));
+    a_.load(kScratch2, FRAME(state) + static_cast<i32>(offsetof(CpuState, rip)));
+    a_.jmp_gs_scaled(kScratch, 8, at(offsetof(JumpCache::Entry, host)));
 }
 
 void Emitter::emit_system(u16 offset)
 {
     set_rip(offset);
     exit_with(ExitCode::system);
+}
+
+void Emitter::call_system(const Instruction& insn, u16 index, u16 offset)
+{
+    block_.calls.push_back(std::make_unique<SystemCall>(SystemCall{insn, index, offset}));
+    a_.mov_imm(kScratch, reinterpret_cast<u64>(block_.calls.back().get()));
+    a_.call(stubs_.system);
 }
 
 void Emitter::raise(spec::Vector vector, u16 index)
@@ -209,6 +221,10 @@ bool Emitter::emit(const Instruction& insn, u16 index, u16 offset, bool flags_li
         raise(spec::Vector::UD, index);
         return false;
     case Execution::system:
+        if (options_.calls && goes_on_behind(insn)) {
+            call_system(insn, index, offset);
+            return true;
+        }
         emit_system(offset);
         return false;
     case Execution::silent:

@@ -51,6 +51,7 @@ struct EmitOptions {
     bool inline_tlb = false;
     bool inline_flags_live = false; // also where the flags must be kept (BMI2)
     bool links = false;             // blocks of one page jump to each other
+    bool calls = false;             // instructions of C++ are called from inside a block
     bool jump_cache = false;        // indirect and cross-page jumps find their block inline
 };
 
@@ -64,8 +65,9 @@ class Emitter {
     // Emits `insn`, the `index`-th of the block, at `offset` from the block's page. `flags_live`: a lookup
     // before the instruction must keep the arithmetic flags. False if the block ends with it.
     [[nodiscard]] bool emit(const decode::Instruction& insn, u16 index, u16 offset, bool flags_live);
-    // The entry: room for the jump that replaces it when the block is dropped.
-    void begin();
+    // The entries. From another page RIP comes in r15, and gives the page; returned is where the other one
+    // is: room for the jump that replaces it when the block is dropped.
+    [[nodiscard]] u32 begin(u16 offset);
     // Ends a block that did not end by itself: goes on at `offset`.
     void end_at(u16 offset) { exit_to(offset); }
     // Ends a block at an instruction that raises `vector` whenever it is reached.
@@ -78,6 +80,7 @@ class Emitter {
 
     // emitter.cpp
     void emit_system(u16 offset);
+    void call_system(const decode::Instruction& insn, u16 index, u16 offset);
     void ensure_extended();
     [[nodiscard]] bool extended_fault(const decode::Instruction& insn, u16 index);
     void set_rip(i64 offset);

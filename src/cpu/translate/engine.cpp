@@ -72,13 +72,15 @@ Engine::Engine(EngineMode mode, const Optimizations& optimizations, Frame& frame
       cache_(std::move(cache)),
       max_insns_(mode == EngineMode::step ? 1 : kMaxBlockInsns)
 {
-    stubs_ = emit_stubs(cache_->room(), cache_->room_address(), slow_access, commit_bounce);
+    stubs_ = emit_stubs(cache_->room(), cache_->room_address(),
+                        {.slow = slow_access, .commit = commit_bounce, .system = call_system});
     cache_->reserve(align_up<u32>(stubs_.size, 64));
     const bool full = mode == EngineMode::full;
     const bool bmi2 = native_cpuid(7, 0).ebx & bit(8);
     options_ = {.inline_tlb = full && optimizations.inline_tlb,
                 .inline_flags_live = full && bmi2 && optimizations.inline_flags_live,
                 .links = full && optimizations.links,
+                .calls = full && optimizations.calls,
                 .jump_cache = full && bmi2 && optimizations.jump_cache};
     frame_.jump_mask = JumpCache::kMask;
     frame_.ensure_extended = stubs_.load_extended;
@@ -131,12 +133,24 @@ ModeWord Engine::mode_word() const
     return mode;
 }
 
-bool Engine::self_contained(const Block& block) const
+bool Engine::unchanged(const Block& block) const
 {
-    return block.start.page_offset() + block.bytes.size() <= kPageSize;
+    const std::span<const u8> bytes = block.bytes;
+    if (!block.on_two_pages()) [[likely]]
+        return mem::try_equal(block.start, bytes);
+    const u64 here = kPageSize - block.start.page_offset();
+    return mem::try_equal(block.start, bytes.first(here)) &&
+           mem::try_equal(block.second, bytes.subspan(here));
 }
 
-bool Engine::unchanged(const Block& block) const { return mem::try_equal(block.start, block.bytes); }
+// Whether a block found by where it starts is what RIP leads to. Step mode looks at the bytes each time.
+Result<bool, Fault> Engine::valid(const Block& block, Gva gva)
+{
+    if (block.on_two_pages()) [[unlikely]]
+        if (TRY(mmu_.translate_fetch(gva.page() + kPageSize)) != block.second)
+            return false;
+    return mode_ == EngineMode::full || unchanged(block);
+}
 
 Result<Block*, Fault> Engine::find_or_translate(bool alone)
 {
@@ -154,13 +168,12 @@ Result<Block*, Fault> Engine::find_or_translate(bool alone)
         frame_.jumps[mode.tlb_set].flush();
         jump_keys_[mode.tlb_set] = mode.key();
     }
-    Block* block = cache_->find(start, mode.key());
-    // Step mode looks at the bytes each time. A block on two pages is as good as both of them.
-    if (block && (mode_ == EngineMode::full ? self_contained(*block)
-                                            : self_contained(*block) && unchanged(*block))) [[likely]]
-        return block;
-    if (block)
-        drop_or_postpone(*block);
+    if (Block* block = cache_->find(start, mode.key())) [[likely]] {
+        if (TRY(valid(*block, gva))) [[likely]]
+            return block;
+        if (!block->dropped) // the look at its second page may have found it changed
+            drop_or_postpone(*block);
+    }
     if (drop_all_) [[unlikely]]
         drop_all_code();
     return translate(start, mode);
@@ -169,19 +182,19 @@ Result<Block*, Fault> Engine::find_or_translate(bool alone)
 // The way that led here is made shorter for the next time.
 void Engine::follow(Block& block)
 {
-    if (!self_contained(block))
-        return;
     if (left_by_ == ExitCode::link && left_ && !left_->dropped) {
         const LinkSite& site = left_->links[left_link_];
         if (left_->key != block.key || left_->start.page() != block.start.page() ||
             site.target != block.start.page_offset())
             return;
         const u64 from = reinterpret_cast<u64>(left_->host) + site.patch;
-        const u32 rel = static_cast<u32>(reinterpret_cast<u64>(block.host) - (from + 4));
+        // Where a block ends on a second page, that page decides, and the jump cache knows of it.
+        const u64 to = block.on_two_pages() ? emit_exit_at(site.target, block.key)
+                                            : reinterpret_cast<u64>(block.near_entry());
+        const u32 rel = static_cast<u32>(to - (from + 4));
         std::memcpy(cache_->writable(from), &rel, 4);
-    } else if (left_by_ == ExitCode::jump) {
-        const auto set = static_cast<unsigned>(mmu_.current_set());
-        frame_.jumps[set].fill(frame_.state.rip, block.host, frame_.page_gva);
+    } else if (left_by_ == ExitCode::jump && frame_.page_gva % kPageSize == 0) { // RIP is linear
+        frame_.jumps[static_cast<unsigned>(mmu_.current_set())].fill(frame_.state.rip, block.host);
     }
 }
 
@@ -205,7 +218,7 @@ Result<const Instruction*, Fault> Engine::run(bool alone)
         return block->system.get();
     }
     CpuState& s = frame_.state;
-    frame_.target = reinterpret_cast<u64>(block->host);
+    frame_.target = reinterpret_cast<u64>(block->near_entry());
     frame_.host_flags = (s.rflags & spec::rflags::kArithmetic) | spec::rflags::FIXED1;
     stubs_.enter();
     s.rflags = (s.rflags & ~spec::rflags::kArithmetic) | (frame_.host_flags & spec::rflags::kArithmetic);
@@ -295,6 +308,30 @@ void Engine::resume_others()
 {
     if (std::exchange(others_stopped_, false))
         port_.resume_others();
+}
+
+// An instruction of C++ in the middle of a block. Where the block cannot go on behind it, RIP says where the
+// guest does.
+SlowResult Engine::call_system(Frame* frame, u64 call_address, u32, u64 return_address)
+{
+    Engine& engine = *running_;
+    const auto& call = *reinterpret_cast<const SystemCall*>(call_address);
+    CpuState& s = frame->state;
+    const u64 mask = s.code64() ? ~u64{0} : 0xffffffff;
+    s.rip = (frame->page_gva + call.offset) & mask;
+    s.rflags = (s.rflags & ~spec::rflags::kArithmetic) | (frame->host_flags & spec::rflags::kArithmetic);
+    engine.last_bytes_ = {call.insn.bytes, call.insn.length()};
+    engine.in_access_ = return_address;
+    engine.access_index_ = call.index;
+    const Result<bool, Fault> done = engine.port_.execute(call.insn);
+    engine.in_access_ = 0;
+    frame->host_flags = (s.rflags & spec::rflags::kArithmetic) | spec::rflags::FIXED1;
+    if (done && done.value()) [[likely]]
+        return {.host = 1, .skip = 0};
+    if (!done)
+        engine.pending_fault_ = done.error();
+    frame->exit_code = static_cast<u64>(done ? ExitCode::ended : ExitCode::fault);
+    return {.host = 0, .skip = 0};
 }
 
 SlowResult Engine::slow_access(Frame* frame, u64 gva, u32 packed, u64 return_address)

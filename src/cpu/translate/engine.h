@@ -3,6 +3,7 @@
 // memory access goes through C++; the path from bytes to host code is the same.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "cpu/fault.h"
@@ -23,6 +24,9 @@ class EnginePort {
     // Between these two no other processor executes guest code.
     virtual void stop_others() = 0;
     virtual void resume_others() = 0;
+    // An instruction of C++ in the middle of a block, with RIP at it. False: it is to be executed again, to
+    // go on.
+    [[nodiscard]] virtual Result<bool, Fault> execute(const decode::Instruction& insn) = 0;
     // An access found that the host has taken this memory away. Async-signal-safe.
     virtual Fault host_memory_gone(Hpa host) = 0;
 
@@ -50,9 +54,12 @@ class Engine {
     // `host_page` was written, or is about to be: its blocks are never entered again, and the one that runs
     // now is left after the instruction that writes.
     void drop_page(u64 host_page);
-    // The page has become executable: blocks whose bytes have changed since are dropped. For pages that
-    // others than guests write.
-    void verify_page(u64 host_page);
+    // The page has become executable: blocks whose bytes have changed since are dropped, for others than
+    // guests write too. Looked at once between two suspicions, and whenever a walk has `found` it.
+    void verify_page(u64 host_page, bool found);
+    void suspect_code() { ++suspicions_; }
+    // What leads to code on this linear page must be found again.
+    void forget_jumps(Gva page);
 
     // Of the instruction that run() stopped at, or that faulted: its bytes, as far as they are known.
     [[nodiscard]] std::span<const u8> last_bytes() const { return last_bytes_; }
@@ -70,24 +77,29 @@ class Engine {
     [[nodiscard]] Result<Block*, Fault> translate(Hpa start, const ModeWord& mode);
     [[nodiscard]] std::vector<decode::Instruction> scan(Gva gva, const ModeWord& mode,
                                                         Result<void, Fault>& first);
+    [[nodiscard]] EmitOptions options_for(const ModeWord& mode) const;
     void emit_block(Block& block, std::span<const decode::Instruction> insns, const ModeWord& mode,
                     u64 offset);
     [[nodiscard]] bool flags_live_at(Gva page, u64 offset, const ModeWord& mode);
     [[nodiscard]] bool unchanged(const Block& block) const;
-    [[nodiscard]] bool self_contained(const Block& block) const; // all its bytes are in one page
+    [[nodiscard]] Result<bool, Fault> valid(const Block& block, Gva gva);
     void drop_block(Block& block);
+    void drop_if(u64 host_page, const std::function<bool(const Block&)>& which);
+    void forget_jumps();
     void drop_or_postpone(Block& block);
     void drop_all_code();
     void follow(Block& block); // links or caches the way that led to `block`
-    [[nodiscard]] u64 emit_exit_at(u16 offset, decode::CodeSize code);
+    [[nodiscard]] u64 emit_exit_at(u16 offset, u32 key);
     // The guest bytes at RIP, up to 15; stops early at a page that cannot be fetched.
     [[nodiscard]] Result<unsigned, Fault> fetch(Gva gva, std::span<u8, ZYDIS_MAX_INSTRUCTION_LENGTH> out);
     [[nodiscard]] Result<decode::Instruction, Fault> fetch_and_decode(Gva gva, decode::CodeSize size,
                                                                       bool look_ahead);
+    Hpa second_; // the page that the last instruction fetched reached into, or 0
     [[nodiscard]] ModeWord mode_word() const;
     [[nodiscard]] Fault raise(spec::Vector vector, u32 error_code);
 
     static SlowResult slow_access(Frame* frame, u64 gva, u32 packed, u64 return_address);
+    static SlowResult call_system(Frame* frame, u64 call_address, u32 unused, u64 return_address);
     static SlowResult commit_bounce(Frame* frame, u64 gva, u32 packed, u64 return_address);
     [[nodiscard]] Result<SlowResult, Fault> access(Gva gva, const AccessInfo& info);
     // bounce.cpp: an access in two host pages runs on a copy.
@@ -137,6 +149,7 @@ class Engine {
         bool has_x87;
         u16 index; // of the instruction in its block
     } undo_;
+    u64 suspicions_ = 0;
     u64 translations_ = 0;
     u64 instructions_ = 0;
 

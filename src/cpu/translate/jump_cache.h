@@ -1,40 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where indirect and cross-page jumps go: linear address to translated block, looked up inline. Valid for one
-// address space and one mode; whatever drops translations empties it.
+// address space and one mode; what drops translations of its pages drops them here as well.
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <vector>
 
-#include "base/bits.h"
+#include "base/address.h"
 
 namespace seamless::cpu {
 
 class JumpCache {
   public:
-    struct alignas(32) Entry {
-        u64 tag; // minus the linear address; 0: empty (no code is at linear address 0 and cached)
-        u64 host;
-        u64 page_gva; // what Frame::page_gva becomes
-        u64 reserved;
+    struct alignas(16) Entry {
+        u64 tag;  // minus the linear address; 0: empty (no code is at linear address 0 and cached)
+        u64 host; // Block::far_entry()
     };
-    static constexpr unsigned kIndexBits = 10;
-    // The address bits that make the index.
-    static constexpr u64 kMask = bits(8, 1) | bits(13, 12);
+    static constexpr unsigned kIndexBits = 12;
+    // The address bits that make the index: the lowest, which differ most.
+    static constexpr u64 kMask = bits(kIndexBits, 1);
 
     [[nodiscard]] static constexpr unsigned index(u64 gva)
     {
-        return static_cast<unsigned>(field(gva, 8, 1) | field(gva, 13, 12) << 8);
+        return static_cast<unsigned>(field(gva, kIndexBits, 1));
     }
 
-    void fill(u64 gva, const void* host, u64 page_gva)
+    void fill(u64 gva, const void* host)
     {
         if (gva == 0)
             return;
         const unsigned i = index(gva);
-        entries_[i] = {.tag = -gva, .host = reinterpret_cast<u64>(host), .page_gva = page_gva, .reserved = 0};
+        entries_[i] = {.tag = -gva, .host = reinterpret_cast<u64>(host)};
+        pages_[page_bit(gva >> kPageShift)] = true;
         filled_.push_back(static_cast<u16>(i));
-        if (filled_.size() > 4 * entries_.size())
+        if (filled_.size() > 2 * entries_.size())
             compact();
     }
 
@@ -43,9 +43,24 @@ class JumpCache {
         for (const u16 i : filled_)
             entries_[i].tag = 0;
         filled_.clear();
+        pages_.reset();
+    }
+
+    // What is on the page of `gva`, and the one before it: a block may begin there and end here.
+    void flush_page(u64 gva)
+    {
+        const u64 page = gva >> kPageShift;
+        if (!pages_[page_bit(page)] && !pages_[page_bit(page - 1)]) [[likely]]
+            return;
+        for (const u16 i : filled_)
+            if (const u64 at = -entries_[i].tag >> kPageShift; at == page || at == page - 1)
+                entries_[i].tag = 0;
     }
 
   private:
+    static constexpr unsigned kPageBits = 1024;
+    [[nodiscard]] static constexpr unsigned page_bit(u64 page) { return page % kPageBits; }
+
     void compact()
     {
         filled_.clear();
@@ -56,6 +71,7 @@ class JumpCache {
 
     std::array<Entry, 1u << kIndexBits> entries_{}; // first: translated code knows its place
     std::vector<u16> filled_;
+    std::bitset<kPageBits> pages_; // that may have entries
 };
 
 } // namespace seamless::cpu

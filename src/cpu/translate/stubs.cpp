@@ -21,7 +21,7 @@ class StubEmitter {
   public:
     StubEmitter(std::span<u8> buffer, u64 exec_base) : a_(buffer, exec_base) {}
 
-    Stubs run(SlowHelper slow, SlowHelper commit);
+    Stubs run(const SlowHelpers& helpers);
 
   private:
     void save_registers();
@@ -172,7 +172,7 @@ void StubEmitter::helper(SlowHelper fn)
     a_.jmp(exit_registers_saved_);
 }
 
-Stubs StubEmitter::run(SlowHelper slow, SlowHelper commit)
+Stubs StubEmitter::run(const SlowHelpers& helpers)
 {
     constexpr Host kCalleeSaved[] = {Host::rbp, Host::rbx, Host::r12, Host::r13, Host::r14, Host::r15};
     Stubs s;
@@ -225,9 +225,11 @@ Stubs StubEmitter::run(SlowHelper slow, SlowHelper commit)
     a_.byte(0xc3);
 
     s.slow = align();
-    helper(slow);
+    helper(helpers.slow);
     s.commit = align();
-    helper(commit);
+    helper(helpers.commit);
+    s.system = align();
+    helper(helpers.system);
     align();
     s.size = a_.offset();
     CHECK(!a_.overflowed());
@@ -236,9 +238,9 @@ Stubs StubEmitter::run(SlowHelper slow, SlowHelper commit)
 
 } // namespace
 
-Stubs emit_stubs(std::span<u8> buffer, u64 exec_base, SlowHelper slow, SlowHelper commit)
+Stubs emit_stubs(std::span<u8> buffer, u64 exec_base, const SlowHelpers& helpers)
 {
-    return StubEmitter(buffer, exec_base).run(slow, commit);
+    return StubEmitter(buffer, exec_base).run(helpers);
 }
 
 } // namespace seamless::cpu

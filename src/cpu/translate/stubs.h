@@ -23,13 +23,18 @@ struct Stubs {
     u64 exit = 0;                 // r14: exit code
     u64 exit_registers_saved = 0; // from a signal handler: the registers are in the frame already
     u64 slow = 0;                 // r14: linear address, r15: packed; r14 becomes the host pointer
+    u64 system = 0;               // r14: the SystemCall
     u64 commit = 0;               // writes the bounce buffer back
     u64 load_extended = 0;
     u64 nothing = 0; // ret
     u32 size = 0;
 };
 
+struct SlowHelpers {
+    SlowHelper slow, commit, system;
+};
+
 // Emits the stubs at the start of `buffer`, which executes at `exec_base`.
-[[nodiscard]] Stubs emit_stubs(std::span<u8> buffer, u64 exec_base, SlowHelper slow, SlowHelper commit);
+[[nodiscard]] Stubs emit_stubs(std::span<u8> buffer, u64 exec_base, const SlowHelpers& helpers);
 
 } // namespace seamless::cpu
