@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // `seamless run`: a machine from the command line, its console, its end.
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <ctime>
@@ -21,9 +22,14 @@ namespace {
 // Where the built-in demo finds its device, unless --device says otherwise.
 constexpr vmm::MemoryRange kDefaultTestdev{0xfe000000, 0x2000};
 
-class HostClock : public devices::WallClock {
+class HostClock : public devices::Clock {
   public:
     i64 seconds() const override { return static_cast<i64>(std::time(nullptr)); }
+    u64 nanoseconds() const override
+    {
+        return static_cast<u64>(std::chrono::steady_clock::now().time_since_epoch() /
+                                std::chrono::nanoseconds(1));
+    }
 };
 
 Result<std::unique_ptr<vmm::LinuxPayload>, Message> payload(const RunOptions& o)

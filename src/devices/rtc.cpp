@@ -31,7 +31,7 @@ constexpr u8 kIndexMask = 0x7f; // bit 7 of the index port masks NMIs, which the
 
 } // namespace
 
-Rtc::Rtc(const WallClock& clock) : clock_(clock)
+Rtc::Rtc(const Clock& clock) : clock_(clock)
 {
     memory_[kA] = A_RESET;
     memory_[kB] = B_24H;

@@ -6,16 +6,9 @@
 #include <array>
 
 #include "devices/bus.h"
+#include "devices/clock.h"
 
 namespace seamless::devices {
-
-// The time outside the machine.
-class WallClock {
-  public:
-    virtual ~WallClock() = default;
-    // Seconds since the beginning of 1970, UTC.
-    [[nodiscard]] virtual i64 seconds() const = 0;
-};
 
 class Rtc : public BusDevice {
   public:
@@ -23,7 +16,7 @@ class Rtc : public BusDevice {
     static constexpr u64 kPorts = 2;
     static constexpr u8 kCentury = 0x32; // the register of ACPI's FADT
 
-    explicit Rtc(const WallClock& clock);
+    explicit Rtc(const Clock& clock);
     void read(u64 offset, std::span<u8> data) override;
     void write(u64 offset, std::span<const u8> data) override;
 
@@ -44,7 +37,7 @@ class Rtc : public BusDevice {
     [[nodiscard]] u8 encode(u8 index, unsigned value) const;
     [[nodiscard]] unsigned decode(u8 index, u8 value) const;
 
-    const WallClock& clock_;
+    const Clock& clock_;
     i64 offset_ = 0; // what the guest has set, against the clock
     Time stopped_{};
     u8 selected_ = 0;

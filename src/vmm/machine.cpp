@@ -64,8 +64,8 @@ void unblock_kick()
 
 } // namespace
 
-Machine::Machine(std::unique_ptr<Vm> vm, bool td, devices::SerialSink& serial,
-                 const devices::WallClock& clock, VirtioBackends backends)
+Machine::Machine(std::unique_ptr<Vm> vm, bool td, devices::SerialSink& serial, const devices::Clock& clock,
+                 VirtioBackends backends)
     : vm_(std::move(vm)),
       td_(td),
       interrupts_(vm_->vm),
@@ -78,6 +78,8 @@ Machine::Machine(std::unique_ptr<Vm> vm, bool td, devices::SerialSink& serial,
       sleep_ports_(*this),
       reset_port_(*this),
       rtc_(clock),
+      pit_(clock),
+      port_b_(pit_, clock),
       virtio_(std::move(backends), board_, dma_, td)
 {}
 
@@ -91,6 +93,8 @@ Result<void, Message> Machine::attach_devices(const MachinePlan& plan)
     TRY(board_.pio.add("sleep", devices::SleepPorts::kControl, 2, sleep_ports_));
     TRY(board_.pio.add("reset", devices::ResetPort::kPort, 1, reset_port_));
     TRY(board_.pio.add("rtc", devices::Rtc::kPort, devices::Rtc::kPorts, rtc_));
+    TRY(board_.pio.add("pit", devices::Pit::kPort, devices::Pit::kPorts, pit_));
+    TRY(board_.pio.add("port-b", devices::PortB::kPort, 1, port_b_));
     TRY(board_.pio.add("fw_cfg", devices::FwCfg::kPort, devices::FwCfg::kPorts, fw_cfg_));
     TRY(board_.mmio.add("ioapic", devices::Ioapic::kBase, devices::Ioapic::kSize, interrupts_.ioapic()));
     fill_fw_cfg(fw_cfg_, plan);
@@ -103,8 +107,7 @@ Result<void, Message> Machine::attach_devices(const MachinePlan& plan)
 
 Result<std::unique_ptr<Machine>, Message> Machine::build(IoctlPort& port, const MachinePlan& plan,
                                                          devices::SerialSink& serial,
-                                                         const devices::WallClock& clock,
-                                                         VirtioBackends backends)
+                                                         const devices::Clock& clock, VirtioBackends backends)
 {
     std::unique_ptr<Vm> vm = TRY(build_vm(port, plan));
     std::unique_ptr<Machine> machine(

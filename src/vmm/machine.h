@@ -8,6 +8,7 @@
 
 #include "devices/fw_cfg.h"
 #include "devices/machine_end.h"
+#include "devices/pit.h"
 #include "devices/rtc.h"
 #include "devices/serial.h"
 #include "devices/testdev.h"
@@ -27,11 +28,11 @@ struct RunOptions {
 
 class Machine : private devices::MachineEnd {
   public:
-    // `serial` receives what the guest sends to COM1; `clock` sets the real-time clock. They, the port and
-    // the files of the plan's payload must outlive the machine.
+    // `serial` receives what the guest sends to COM1; `clock` is what the real-time clock and the interval
+    // timer show. They, the port and the files of the plan's payload must outlive the machine.
     [[nodiscard]] static Result<std::unique_ptr<Machine>, Message>
-    build(IoctlPort& port, const MachinePlan& plan, devices::SerialSink& serial,
-          const devices::WallClock& clock, VirtioBackends backends = {});
+    build(IoctlPort& port, const MachinePlan& plan, devices::SerialSink& serial, const devices::Clock& clock,
+          VirtioBackends backends = {});
     ~Machine() override;
     Machine(const Machine&) = delete;
     Machine& operator=(const Machine&) = delete;
@@ -48,7 +49,7 @@ class Machine : private devices::MachineEnd {
     [[nodiscard]] bool stuck() const { return stuck_; }
 
   private:
-    Machine(std::unique_ptr<Vm> vm, bool td, devices::SerialSink& serial, const devices::WallClock& clock,
+    Machine(std::unique_ptr<Vm> vm, bool td, devices::SerialSink& serial, const devices::Clock& clock,
             VirtioBackends backends);
     [[nodiscard]] Result<void, Message> attach_devices(const MachinePlan& plan);
     void debug_exit(u32 value) override;
@@ -74,6 +75,8 @@ class Machine : private devices::MachineEnd {
     devices::SleepPorts sleep_ports_;
     devices::ResetPort reset_port_;
     devices::Rtc rtc_;
+    devices::Pit pit_;
+    devices::PortB port_b_;
     std::vector<std::unique_ptr<devices::TestDevice>> testdevs_;
     VirtioDevices virtio_; // its threads use all of the above
 

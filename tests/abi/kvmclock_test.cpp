@@ -66,7 +66,7 @@ TEST_F(KvmClockTest, TheGuestReadsTheTimeThatTheHostReads)
     EXPECT_LE(ns(t, guest_tsc()), after);
 }
 
-TEST_F(KvmClockTest, TheWallClockPlusTheTimeIsTheRealTime)
+TEST_F(KvmClockTest, TheClockPlusTheTimeIsTheRealTime)
 {
     vm.memory.put<u32>(kWall, 5);
     EXPECT_EQ(wrmsr(MSR_KVM_WALL_CLOCK_NEW, kWall), KVM_EXIT_HLT);

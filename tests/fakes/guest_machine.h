@@ -108,6 +108,12 @@ class GuestMachine {
         return table + u64{spec::ept::index(gpa.value(), 0)} * 8;
     }
 
+    // Where the guest's page table maps `gva`.
+    [[nodiscard]] static constexpr u64 guest_pte(u64 gva)
+    {
+        return kMemory - ((gva >> 21) + 1) * kPageSize + 8 * (gva >> 12 & 511);
+    }
+
     u8* at(u64 gpa) { return mem::host_ptr<u8>(memory + gpa); }
     template <typename T>
     T get(u64 gpa)

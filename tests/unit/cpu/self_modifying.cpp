@@ -84,6 +84,45 @@ TEST_P(SelfModifying, AStoreThatPushesOverItsOwnBlock)
     EXPECT_EQ(machine.vmcs.rip, GuestMachine::kCode + 8);
 }
 
+// An instruction on two pages, of which the second changes: its bytes, and then what is mapped there.
+TEST_P(SelfModifying, ABlockOnTwoPages)
+{
+    constexpr u64 kFunction = 0x20fff; // mov al, imm8 begins on the last byte of its page
+    constexpr u64 kOther = 0x300000;
+    machine.code(kFunction, std::array<u8, 3>{0xb0, 1, 0xc3});
+    machine.code(kOther, std::array<u8, 2>{3, 0xc3});
+    machine.gpr(Gpr::rdx) = kFunction;
+    machine.gpr(Gpr::rbx) = kFunction + 1;
+    // call rdx twice; mov cl, al; inc byte [rbx]; call rdx
+    EXPECT_EQ(machine.run({0xff, 0xd2, 0xff, 0xd2, 0x88, 0xc1, 0xfe, 0x03, 0xff, 0xd2}), ExitReason::VMCALL);
+    EXPECT_EQ(machine.gpr(Gpr::rcx) & 0xff, 1u);
+    EXPECT_EQ(machine.gpr(Gpr::rax) & 0xff, 2u);
+    machine.map(Gpa(kFunction + 1), machine.memory + kOther, spec::ept::RWX);
+    machine.lp.invept_all();
+    EXPECT_EQ(machine.run({0xff, 0xd2}), ExitReason::VMCALL);
+    EXPECT_EQ(machine.gpr(Gpr::rax) & 0xff, 3u);
+}
+
+// INVLPG of the second page is enough to see what is mapped there now: SDM, "Invalidation of TLBs".
+TEST_P(SelfModifying, ASecondPageThatIsMappedAnew)
+{
+    constexpr u64 kFunction = 0x20fff;
+    constexpr u64 kOther = 0x300000;
+    machine.code(kFunction, std::array<u8, 3>{0xb0, 1, 0xc3});
+    machine.code(kOther, std::array<u8, 2>{3, 0xc3});
+    const u64 pte = machine.guest_pte(kFunction + 1);
+    machine.gpr(Gpr::rdx) = kFunction;
+    machine.gpr(Gpr::rbx) = kFunction + 1;
+    machine.gpr(Gpr::rsi) = pte;
+    machine.gpr(Gpr::rdi) = (machine.get<u64>(pte) & 0xfff) | kOther;
+    // call rdx (often enough for the jump cache); mov cl, al; mov [rsi], rdi; invlpg [rbx]; call rdx
+    EXPECT_EQ(machine.run({0xff, 0xd2, 0xff, 0xd2, 0xff, 0xd2, 0x88, 0xc1, 0x48, 0x89, 0x3e, 0x0f, 0x01, 0x3b,
+                           0xff, 0xd2}),
+              ExitReason::VMCALL);
+    EXPECT_EQ(machine.gpr(Gpr::rcx) & 0xff, 1u);
+    EXPECT_EQ(machine.gpr(Gpr::rax) & 0xff, 3u);
+}
+
 TEST_P(SelfModifying, TheHostBetweenEntries)
 {
     for (u8 value = 1; value < 5; ++value) {
