@@ -76,6 +76,16 @@ Result<void, Fault> xss(Core& core, u64& target, u64 value)
     return {};
 }
 
+// Nothing is speculated on here that these bits would hold back: they are state. SDM: IA32_SPEC_CTRL.
+Result<void, Fault> spec_ctrl(Core& core, u64& target, u64 value)
+{
+    constexpr u64 kDefined = bits(8, 0) | bit(10);
+    if (value & ~kDefined)
+        return fail(core.gp());
+    target = value;
+    return {};
+}
+
 // FS and GS bases live in the segment registers.
 constexpr std::size_t base_of(Seg seg)
 {
@@ -91,7 +101,7 @@ struct MsrRow {
 
 // clang-format off
 constexpr MsrRow kMsrs[] = {
-    {Msr::IA32_SPEC_CTRL,       offsetof(CpuState, spec_ctrl),      plain},
+    {Msr::IA32_SPEC_CTRL,       offsetof(CpuState, spec_ctrl),      spec_ctrl},
     {Msr::IA32_SYSENTER_CS,     offsetof(CpuState, sysenter_cs),    low_32},
     {Msr::IA32_SYSENTER_ESP,    offsetof(CpuState, sysenter_esp),   canonical},
     {Msr::IA32_SYSENTER_EIP,    offsetof(CpuState, sysenter_eip),   canonical},

@@ -72,6 +72,10 @@ CpuidResult native_of(u32 leaf, u32 subleaf)
     CpuidResult native = cpu::native_cpuid(leaf, subleaf == kNone ? 0 : subleaf);
     if (leaf == 1)
         native.eax = kNativeCpuid1Eax;
+    if (leaf == 7 && subleaf == 0)
+        native.edx |= kNativeCpuid7Edx;
+    if (leaf == 7 && subleaf == 2)
+        native.edx |= kNativeCpuid72Edx;
     return native;
 }
 
