@@ -14,7 +14,7 @@ namespace seamless::cpu {
 class JumpCache {
   public:
     struct alignas(16) Entry {
-        u64 tag;  // minus the linear address; 0: empty (no code is at linear address 0 and cached)
+        u64 tag;  // minus the linear address, or empty_tag()
         u64 host; // Block::far_entry()
     };
     static constexpr unsigned kIndexBits = 12;
@@ -26,10 +26,10 @@ class JumpCache {
         return static_cast<unsigned>(field(gva, kIndexBits, 1));
     }
 
+    JumpCache() { entries_[0].tag = empty_tag(0); }
+
     void fill(u64 gva, const void* host)
     {
-        if (gva == 0)
-            return;
         const unsigned i = index(gva);
         entries_[i] = {.tag = -gva, .host = reinterpret_cast<u64>(host)};
         pages_[page_bit(gva >> kPageShift)] = true;
@@ -41,7 +41,7 @@ class JumpCache {
     void flush()
     {
         for (const u16 i : filled_)
-            entries_[i].tag = 0;
+            entries_[i].tag = empty_tag(i);
         filled_.clear();
         pages_.reset();
     }
@@ -54,10 +54,13 @@ class JumpCache {
             return;
         for (const u16 i : filled_)
             if (const u64 at = -entries_[i].tag >> kPageShift; at == page || at == page - 1)
-                entries_[i].tag = 0;
+                entries_[i].tag = empty_tag(i);
     }
 
   private:
+    // What no address with index `i` is minus of. Nearly all are 0, so that an unused cache costs no memory.
+    [[nodiscard]] static constexpr u64 empty_tag(unsigned i) { return i == 0 ? -u64{2} : 0; }
+
     static constexpr unsigned kPageBits = 1024;
     [[nodiscard]] static constexpr unsigned page_bit(u64 page) { return page % kPageBits; }
 
@@ -65,7 +68,7 @@ class JumpCache {
     {
         filled_.clear();
         for (unsigned i = 0; i < entries_.size(); ++i)
-            if (entries_[i].tag != 0)
+            if (entries_[i].tag != empty_tag(i))
                 filled_.push_back(static_cast<u16>(i));
     }
 

@@ -214,5 +214,22 @@ TEST_P(Core, TripleFaultsWithoutAnIdt)
     EXPECT_EQ(machine.run({0x0f, 0x0b}), ExitReason::TRIPLE_FAULT);
 }
 
+// Code may lie at linear address 0, or nothing: an indirect jump there finds either.
+TEST_P(Core, AJumpToLinearAddressZero)
+{
+    machine.code(0, std::array<u8, 2>{0xff, 0xe2}); // jmp rdx
+    machine.code(GuestMachine::kCode + 0x100, std::array<u8, 3>{0x0f, 0x01, 0xc1});
+    for (int i = 0; i < 3; ++i) {
+        machine.gpr(Gpr::rax) = 0;
+        machine.gpr(Gpr::rdx) = GuestMachine::kCode + 0x100;
+        EXPECT_EQ(machine.run({0xff, 0xe0}), ExitReason::VMCALL); // jmp rax
+        EXPECT_EQ(machine.vmcs.rip, GuestMachine::kCode + 0x100);
+    }
+    machine.put<u64>(GuestMachine::guest_pte(0), 0);
+    machine.lp.invept_all();
+    EXPECT_EQ(machine.run({0xff, 0xe0}), ExitReason::VMCALL);
+    EXPECT_EQ(machine.handled_vector(), 14);
+}
+
 } // namespace
 } // namespace seamless
