@@ -24,7 +24,12 @@ class Assembler {
     [[nodiscard]] u64 address() const { return exec_base_ + offset(); }
     [[nodiscard]] u64 address_of(u32 at) const { return exec_base_ + at; }
     [[nodiscard]] bool overflowed() const { return overflowed_; }
-    void rewind(u32 offset) { at_ = begin_ + offset; }
+    // Goes on at `offset`, with room up to `end`; both from the start of the buffer.
+    void seek(u32 offset, u32 end)
+    {
+        at_ = begin_ + offset;
+        end_ = begin_ + end;
+    }
 
     void byte(u8 value) { put(&value, 1); }
     void bytes(std::span<const u8> value) { put(value.data(), value.size()); }

@@ -44,16 +44,22 @@ struct ModeWord {
     }
 };
 
+// Places in translated code are offsets from the start of the code cache.
+struct CodeRange {
+    u32 begin = 0;
+    u32 end = 0;
+};
+
 struct GuestInsn {
     u16 offset = 0; // from the start of the block's page
     u8 length = 0;
-    u32 host = 0; // where its host code starts in the block
+    u32 host = 0; // where its host code starts
 };
 
 // A direct jump to another block of the same page: the displacement at `patch` leads to the way out of the
 // block until the target is known.
 struct LinkSite {
-    u32 patch = 0;  // offset of the rel32 in the block's host code
+    u32 patch = 0;  // where the rel32 is
     u16 target = 0; // offset in the page
 };
 
@@ -78,9 +84,9 @@ struct Block {
     Hpa start;
     Hpa second; // the page of its last bytes, where that is not the page of the first; else 0
     u32 key = 0;
-    u8* host = nullptr; // executable address: the entry from another page, with RIP in r15
-    u32 near = 0;       // behind it, the entry from the same page
-    u32 host_size = 0;
+    CodeRange code; // begins with the entry from another page, with RIP in r15
+    u32 near = 0;   // behind it, the entry from the same page
+    CodeRange cold; // what is seldom run
     std::vector<GuestInsn> insns;
     std::vector<NativeRange> native;
     std::vector<LinkSite> links;
@@ -91,7 +97,6 @@ struct Block {
     bool dropped = false; // its page was written: never to be entered again
 
     [[nodiscard]] bool on_two_pages() const { return second.value() != 0; }
-    [[nodiscard]] u8* near_entry() const { return host + near; }
 };
 
 } // namespace seamless::cpu

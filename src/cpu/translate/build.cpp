@@ -211,10 +211,11 @@ void Engine::emit_block(Block& block, std::span<const Instruction> insns, const 
         live[i] = flags != 0;
     }
 
-    Assembler assembler(cache_->room(), cache_->room_address());
+    Assembler assembler(cache_->memory(), cache_->address());
+    const CodeRange room = cache_->room(), cold_room = cache_->cold_room();
+    assembler.seek(room.begin, room.end);
     const EmitOptions options = options_for(mode);
     Emitter emitter(assembler, stubs_, mode, options, block);
-    block.host = reinterpret_cast<u8*>(cache_->room_address());
     block.near = emitter.begin(static_cast<u16>(offset));
     bool open = true;
     for (std::size_t i = 0; i < insns.size(); ++i) {
@@ -226,11 +227,13 @@ void Engine::emit_block(Block& block, std::span<const Instruction> insns, const 
     }
     if (open)
         emitter.end_at(static_cast<u16>(offset));
+    block.code = {room.begin, assembler.offset()};
+    assembler.seek(cold_room.begin, cold_room.end);
     emitter.finish();
+    block.cold = {cold_room.begin, assembler.offset()};
     CHECK(!assembler.overflowed());
     if (last.execution == Execution::system && ends_block(last, options))
         block.system = std::make_unique<Instruction>(last);
-    block.host_size = assembler.offset();
 }
 
 } // namespace seamless::cpu

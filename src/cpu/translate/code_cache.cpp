@@ -9,7 +9,7 @@
 
 namespace seamless::cpu {
 
-Result<std::unique_ptr<CodeCache>, Message> CodeCache::create(u64 size)
+Result<std::unique_ptr<CodeCache>, Message> CodeCache::create(u32 size)
 {
     const int fd = memfd_create("seamless-code", MFD_CLOEXEC);
     if (fd < 0 || ftruncate(fd, static_cast<off_t>(size)) != 0) {
@@ -40,8 +40,10 @@ CodeCache::~CodeCache()
 
 Block& CodeCache::add(std::unique_ptr<Block> block)
 {
-    used_ += align_up<u64>(block->host_size, 16);
-    by_host_.push_back({reinterpret_cast<u64>(block->host), block.get()});
+    used_ = align_up(block->code.end, 16u);
+    cold_used_ = block->cold.end;
+    placed_.push_back({block->code, block.get()});
+    cold_placed_.push_back({block->cold, block.get()});
     by_page_[block->start.page().value()].blocks.push_back(block.get());
     if (block->on_two_pages())
         by_page_[block->second.value()].blocks.push_back(block.get());
@@ -63,11 +65,13 @@ Block* CodeCache::find_older(Hpa start, u32 key)
 
 const Block* CodeCache::containing(u64 at) const
 {
-    const auto it = std::ranges::upper_bound(by_host_, at, {}, &Placed::host);
-    if (it == by_host_.begin())
+    const u32 offset = static_cast<u32>(at - address());
+    const std::vector<Placed>& list = offset < half() ? placed_ : cold_placed_;
+    const auto it =
+        std::ranges::upper_bound(list, offset, {}, [](const Placed& placed) { return placed.range.begin; });
+    if (it == list.begin() || offset >= std::prev(it)->range.end)
         return nullptr;
-    const Block* block = std::prev(it)->block;
-    return at - reinterpret_cast<u64>(block->host) < block->host_size ? block : nullptr;
+    return std::prev(it)->block;
 }
 
 void CodeCache::remove(Block& block)
@@ -99,10 +103,12 @@ void CodeCache::drop_blocks()
 {
     blocks_.clear();
     recent_.fill({});
-    by_host_.clear();
+    placed_.clear();
+    cold_placed_.clear();
     by_page_.clear();
     removed_.clear();
     used_ = reserved_;
+    cold_used_ = half();
 }
 
 } // namespace seamless::cpu

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Executable memory for translated blocks, mapped twice: written through one mapping, run through the other.
+// The first half holds what blocks run, the second the ways out and the slow paths, so that the code that
+// runs lies close together.
 #pragma once
 
 #include <array>
@@ -15,22 +17,24 @@ namespace seamless::cpu {
 
 class CodeCache {
   public:
-    [[nodiscard]] static Result<std::unique_ptr<CodeCache>, Message> create(u64 size);
+    [[nodiscard]] static Result<std::unique_ptr<CodeCache>, Message> create(u32 size);
     ~CodeCache();
     CodeCache(const CodeCache&) = delete;
     CodeCache& operator=(const CodeCache&) = delete;
 
-    // Room to write, and where it will execute. Never less than `kMinimum` bytes: the caller drops all blocks
-    // first when full() says so.
-    [[nodiscard]] std::span<u8> room() { return {writable_ + used_, size_ - used_}; }
-    [[nodiscard]] u64 room_address() const { return reinterpret_cast<u64>(executable_) + used_; }
-    [[nodiscard]] bool full() const { return size_ - used_ < kMinimum; }
+    // All of it, to write, and where it executes. The room that is left is never less than `kMinimum` bytes
+    // in each half: the caller drops all blocks first when full() says so.
+    [[nodiscard]] std::span<u8> memory() { return {writable_, size_}; }
+    [[nodiscard]] u64 address(u32 offset = 0) const { return reinterpret_cast<u64>(executable_) + offset; }
+    [[nodiscard]] CodeRange room() const { return {used_, half()}; }
+    [[nodiscard]] CodeRange cold_room() const { return {cold_used_, size_}; }
+    [[nodiscard]] bool full() const { return half() - used_ < kMinimum || size_ - cold_used_ < kMinimum; }
     // No room even for the ways out of dropped blocks, for which full() leaves a reserve.
-    [[nodiscard]] bool exhausted() const { return size_ - used_ < kReserve; }
+    [[nodiscard]] bool exhausted() const { return size_ - cold_used_ < kReserve; }
     // What is before here stays through drop_blocks(): the stubs.
     void reserve(u32 bytes) { used_ = reserved_ = bytes; }
 
-    // Takes the block whose code was written at room().
+    // Takes the block whose code was written at room() and cold_room().
     Block& add(std::unique_ptr<Block> block);
     [[nodiscard]] Block* find(Hpa start, u32 key)
     {
@@ -41,7 +45,7 @@ class CodeCache {
     }
     // The block that executes at host address `at`, or nullptr.
     [[nodiscard]] const Block* containing(u64 at) const;
-    [[nodiscard]] bool contains(u64 at) const { return at - reinterpret_cast<u64>(executable_) < size_; }
+    [[nodiscard]] bool contains(u64 at) const { return at - address() < size_; }
     void remove(Block& block);
     void drop_blocks();
     // The blocks that have bytes in `page` (a host page). Valid until one is added or removed.
@@ -49,18 +53,18 @@ class CodeCache {
     // Whether `page` has code that has not been compared since the count of suspicions became this, or for
     // which that does not count (`always`). It will have been.
     [[nodiscard]] bool must_verify(u64 page, u64 suspicions, bool always);
-    // The writable view of host code at executable address `at`.
-    [[nodiscard]] u8* writable(u64 at) { return writable_ + (at - reinterpret_cast<u64>(executable_)); }
-    // Takes room for `bytes` of code that belongs to no block.
-    void take(u32 bytes) { used_ += align_up<u64>(bytes, 16); }
+    [[nodiscard]] u8* writable(u32 offset) { return writable_ + offset; }
+    // Takes cold room, up to `end`, for code that belongs to no block.
+    void take_cold(u32 end) { cold_used_ = end; }
 
-    static constexpr u64 kMinimum = 64 << 10;
-    static constexpr u64 kReserve = 4 << 10;
+    static constexpr u32 kMinimum = 64 << 10;
+    static constexpr u32 kReserve = 4 << 10;
 
   private:
-    CodeCache(u8* writable, u8* executable, u64 size)
-        : writable_(writable), executable_(executable), size_(size)
+    CodeCache(u8* writable, u8* executable, u32 size)
+        : writable_(writable), executable_(executable), size_(size), cold_used_(half())
     {}
+    [[nodiscard]] u32 half() const { return size_ / 2; }
 
     struct Key {
         u64 start;
@@ -82,18 +86,20 @@ class CodeCache {
         Block* block = nullptr;
     };
     struct Placed {
-        u64 host;
+        CodeRange range;
         Block* block;
     };
 
     u8* writable_;
     u8* executable_;
-    u64 size_;
-    u64 used_ = 0;
-    u64 reserved_ = 0;
+    u32 size_;
+    u32 used_ = 0;
+    u32 reserved_ = 0;
+    u32 cold_used_;
     std::unordered_map<Key, std::unique_ptr<Block>, Hash> blocks_;
     std::array<Recent, 4096> recent_; // by the upper bits of the hash
-    std::vector<Placed> by_host_;     // ascending, as memory is filled
+    std::vector<Placed> placed_;      // ascending, as memory is filled
+    std::vector<Placed> cold_placed_;
     struct Page {
         std::vector<Block*> blocks;
         u64 verified = 0;

@@ -173,7 +173,6 @@ void Emitter::exit_to_temp(unsigned size)
     a_.load(kScratch2, FRAME(temp));
     if (size == 4)
         a_.mov32(kScratch2, kScratch2);
-    a_.store(FRAME(state) + static_cast<i32>(offsetof(CpuState, rip)), kScratch2);
     exit_to_rip_in_r15();
 }
 
@@ -223,10 +222,15 @@ void Emitter::jcc(const Instruction& insn, u16 offset)
 {
     const u8 condition = insn.z.opcode & 0xf; // the same nibble in 70+cc and 0F 80+cc
     const i64 next = offset + insn.length();
+    const i64 target = next + insn.operands[0].imm.value.s;
+    if (links_to(target) && target >= next) {
+        link_edge(static_cast<u16>(target), false, condition);
+        return exit_to(next);
+    }
     const u32 taken = a_.jcc_forward(condition);
     exit_to(next);
     a_.patch(taken);
-    exit_to(next + insn.operands[0].imm.value.s);
+    exit_to(target);
 }
 
 } // namespace seamless::cpu

@@ -9,16 +9,17 @@
 namespace seamless::cpu {
 
 // Code that goes on at `offset` of the current page, wherever that leads by then.
-u64 Engine::emit_exit_at(u16 offset, u32 key)
+u32 Engine::emit_exit_at(u16 offset, u32 key)
 {
-    Assembler assembler(cache_->room(), cache_->room_address());
+    Assembler assembler(cache_->memory(), cache_->address());
+    const CodeRange room = cache_->cold_room();
+    assembler.seek(room.begin, room.end);
     Block none;
     const ModeWord mode = ModeWord::of_exit(key);
     Emitter emitter(assembler, stubs_, mode, {.jump_cache = options_.jump_cache}, none);
     emitter.end_at(offset);
-    const u64 at = cache_->room_address();
-    cache_->take(assembler.offset());
-    return at;
+    cache_->take_cold(assembler.offset());
+    return room.begin;
 }
 
 // Whatever leads to the block meets a jump to a way out at its entry; if it is running, behind the current
@@ -28,20 +29,19 @@ void Engine::drop_block(Block& block)
     if (block.dropped)
         return;
     block.dropped = true;
-    const auto redirect = [&](u64 from, u16 offset) {
-        const u64 to = emit_exit_at(offset, block.key);
+    const auto redirect = [&](u32 from, u16 offset) {
+        const u32 to = emit_exit_at(offset, block.key);
         u8* at = cache_->writable(from);
-        const u32 rel = static_cast<u32>(to - (from + 5));
+        const u32 rel = to - (from + 5);
         at[0] = 0xe9;
         std::memcpy(at + 1, &rel, 4);
     };
-    const u64 entry = reinterpret_cast<u64>(block.host);
-    const bool running = in_access_ - entry < block.host_size;
+    const bool running = in_access_ != 0 && cache_->containing(in_access_) == &block;
     if (running && access_index_ + 1u < block.insns.size()) {
         const GuestInsn& next = block.insns[access_index_ + 1u];
-        redirect(entry + next.host, next.offset);
+        redirect(next.host, next.offset);
     }
-    redirect(entry + block.near, block.insns.front().offset);
+    redirect(block.near, block.insns.front().offset);
     cache_->remove(block);
     forget_jumps(); // what leads to it would be led to itself
 }

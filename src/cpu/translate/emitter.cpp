@@ -65,7 +65,7 @@ void Emitter::write_guest(ZydisRegister r, Host from, unsigned size)
 
 // RIP is the page's linear address plus an offset, so that a block serves every address its page is mapped
 // at.
-void Emitter::set_rip(i64 offset)
+void Emitter::rip_to_r15(i64 offset)
 {
     a_.load(kScratch2, FRAME(page_gva));
     const bool wide = mode_.code == decode::CodeSize::bits64;
@@ -75,6 +75,11 @@ void Emitter::set_rip(i64 offset)
         a_.mov_imm(kScratch, static_cast<u64>(offset));
         a_.lea(kScratch2, kScratch2, kScratch, 1, 0, wide);
     }
+}
+
+void Emitter::set_rip(i64 offset)
+{
+    rip_to_r15(offset);
     a_.store(FRAME(state) + static_cast<i32>(offsetof(CpuState, rip)), kScratch2);
 }
 
@@ -107,9 +112,14 @@ void Emitter::poll(const Emit& requested)
     a_.mov(Host::rcx, kScratch2);
 }
 
-// A jump inside the page. Until it is linked it falls through to the way out. Loops are where requests are
-// noticed.
-void Emitter::link_edge(u16 target, bool backward)
+bool Emitter::links_to(i64 offset) const
+{
+    return options_.links && offset >= 0 && offset < static_cast<i64>(kPageSize);
+}
+
+// A jump inside the page, taken on `condition` where there is one. Until it is linked it leads to the way
+// out. Loops are where requests are noticed.
+void Emitter::link_edge(u16 target, bool backward, std::optional<u8> condition)
 {
     const u32 number = static_cast<u32>(block_.links.size());
     if (backward)
@@ -117,46 +127,31 @@ void Emitter::link_edge(u16 target, bool backward)
             const u32 over = a_.jmp_forward();
             pending_polls_.push_back({over, target});
         });
-    const u32 site = a_.jmp_forward();
+    const u32 site = condition ? a_.jcc_forward(*condition) : a_.jmp_forward();
     block_.links.push_back({.patch = site, .target = target});
-    a_.patch(site);
-    set_rip(target);
-    exit_with(ExitCode::link, number << 8);
+    out_of_line_.push_back([this, site, target, number] {
+        a_.patch(site);
+        set_rip(target);
+        exit_with(ExitCode::link, number << 8);
+    });
 }
 
 void Emitter::exit_to(i64 offset)
 {
-    const bool same_page = offset >= 0 && offset < static_cast<i64>(kPageSize);
-    if (options_.links && same_page)
+    if (links_to(offset))
         return link_edge(static_cast<u16>(offset), offset <= block_.insns.back().offset);
-    set_rip(offset);
+    rip_to_r15(offset);
     exit_to_rip_in_r15();
 }
 
-// Goes on at state.rip, which r15 holds as well: through the jump cache if it knows the way and nobody waits.
+// Goes on where r15 says: through the jump cache if it knows the way and nobody waits.
 void Emitter::exit_to_rip_in_r15()
 {
-    if (!options_.jump_cache)
-        return exit_with(ExitCode::ended);
-    constexpr u8 kMovFrom = 0x8b;
-    const i32 entry = FRAME(jumps) + static_cast<i32>(mode_.tlb_set * sizeof(JumpCache));
-    const auto at = [entry](std::size_t member) { return entry + static_cast<i32>(member); };
-    a_.store(FRAME(spill) + 8, Host::rcx);
-    a_.pext_gs(kScratch, kScratch2, FRAME(jump_mask));
-    a_.lea_scaled(kScratch, kScratch, 2, 0);
-    a_.gs_scaled(kMovFrom, Host::rcx, kScratch, 8, at(offsetof(JumpCache::Entry, tag)));
-    a_.lea(Host::rcx, Host::rcx, kScratch2, 1, 0);
-    a_.load(kScratch2, FRAME(request));
-    a_.lea(Host::rcx, Host::rcx, kScratch2, 1, 0);
-    const u32 hit = a_.jrcxz_forward();
-    a_.load(Host::rcx, FRAME(spill) + 8);
-    exit_with(ExitCode::jump);
-    a_.land(hit);
-    a_.load(Host::rcx, FRAME(spill) + 8);
-    a_.load(kScratch2, FRAME(state) + static_cast<i32>(offsetof(CpuState, rip)));
-    a_.jmp_gs_scaled(kScratch, 8, at(offsetof(JumpCache::Entry, host)));
+    if (options_.jump_cache)
+        return a_.jmp(stubs_.jump[mode_.tlb_set]);
+    a_.store(FRAME(state) + static_cast<i32>(offsetof(CpuState, rip)), kScratch2);
+    exit_with(ExitCode::ended);
 }
-
 void Emitter::emit_system(u16 offset)
 {
     set_rip(offset);

@@ -14,11 +14,6 @@
 
 namespace seamless::cpu {
 
-// How a block hands control back: Frame::exit_code bits 7:0. Bits 15:8 are the vector of `raise`.
-// `link`: like ended, and bits 31:16 are the number of the LinkSite that could lead on. `jump`: like ended,
-// at an address the jump cache may hold next time.
-enum class ExitCode : u8 { ended, system, fault, raise, link, jump };
-
 // What a lookup is told about the access, and the slow path with it.
 struct AccessInfo {
     u16 size = 0;
@@ -83,12 +78,14 @@ class Emitter {
     void call_system(const decode::Instruction& insn, u16 index, u16 offset);
     void ensure_extended();
     [[nodiscard]] bool extended_fault(const decode::Instruction& insn, u16 index);
+    void rip_to_r15(i64 offset);
     void set_rip(i64 offset);
     void exit_to(i64 offset);
     void exit_to_rip_in_r15();
     void exit_with(ExitCode code, u32 detail = 0);
     void poll(const Emit& requested);
-    void link_edge(u16 target, bool backward);
+    void link_edge(u16 target, bool backward, std::optional<u8> condition = {});
+    [[nodiscard]] bool links_to(i64 offset) const;
 
     // address.cpp
     void address(const ZydisDecodedOperand& operand, i64 rsp_adjust = 0, bool with_segment = true);

@@ -21,7 +21,7 @@ using decode::Execution;
 using decode::Instruction;
 using spec::Vector;
 
-constexpr u64 kCacheBytes = 32 << 20;
+constexpr u32 kCacheBytes = 64 << 20;
 constexpr unsigned kMaxBlockInsns = 64;
 
 bool has_fsgsbase()
@@ -72,7 +72,7 @@ Engine::Engine(EngineMode mode, const Optimizations& optimizations, Frame& frame
       cache_(std::move(cache)),
       max_insns_(mode == EngineMode::step ? 1 : kMaxBlockInsns)
 {
-    stubs_ = emit_stubs(cache_->room(), cache_->room_address(),
+    stubs_ = emit_stubs(cache_->memory(), cache_->address(),
                         {.slow = slow_access, .commit = commit_bounce, .system = call_system});
     cache_->reserve(align_up<u32>(stubs_.size, 64));
     const bool full = mode == EngineMode::full;
@@ -187,14 +187,13 @@ void Engine::follow(Block& block)
         if (left_->key != block.key || left_->start.page() != block.start.page() ||
             site.target != block.start.page_offset())
             return;
-        const u64 from = reinterpret_cast<u64>(left_->host) + site.patch;
         // Where a block ends on a second page, that page decides, and the jump cache knows of it.
-        const u64 to = block.on_two_pages() ? emit_exit_at(site.target, block.key)
-                                            : reinterpret_cast<u64>(block.near_entry());
-        const u32 rel = static_cast<u32>(to - (from + 4));
-        std::memcpy(cache_->writable(from), &rel, 4);
+        const u32 to = block.on_two_pages() ? emit_exit_at(site.target, block.key) : block.near;
+        const u32 rel = to - (site.patch + 4);
+        std::memcpy(cache_->writable(site.patch), &rel, 4);
     } else if (left_by_ == ExitCode::jump && frame_.page_gva % kPageSize == 0) { // RIP is linear
-        frame_.jumps[static_cast<unsigned>(mmu_.current_set())].fill(frame_.state.rip, block.host);
+        frame_.jumps[static_cast<unsigned>(mmu_.current_set())].fill(frame_.state.rip,
+                                                                     cache_->address(block.code.begin));
     }
 }
 
@@ -218,7 +217,7 @@ Result<const Instruction*, Fault> Engine::run(bool alone)
         return block->system.get();
     }
     CpuState& s = frame_.state;
-    frame_.target = reinterpret_cast<u64>(block->near_entry());
+    frame_.target = cache_->address(block->near);
     frame_.host_flags = (s.rflags & spec::rflags::kArithmetic) | spec::rflags::FIXED1;
     stubs_.enter();
     s.rflags = (s.rflags & ~spec::rflags::kArithmetic) | (frame_.host_flags & spec::rflags::kArithmetic);

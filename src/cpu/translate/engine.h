@@ -89,7 +89,7 @@ class Engine {
     void drop_or_postpone(Block& block);
     void drop_all_code();
     void follow(Block& block); // links or caches the way that led to `block`
-    [[nodiscard]] u64 emit_exit_at(u16 offset, u32 key);
+    [[nodiscard]] u32 emit_exit_at(u16 offset, u32 key);
     // The guest bytes at RIP, up to 15; stops early at a page that cannot be fetched.
     [[nodiscard]] Result<unsigned, Fault> fetch(Gva gva, std::span<u8, ZYDIS_MAX_INSTRUCTION_LENGTH> out);
     [[nodiscard]] Result<decode::Instruction, Fault> fetch_and_decode(Gva gva, decode::CodeSize size,

@@ -72,7 +72,7 @@ bool Engine::host_fault(void* context)
     const Block* block = cache_->containing(at);
     if (!block)
         return false;
-    const u32 offset = static_cast<u32>(at - reinterpret_cast<u64>(block->host));
+    const u32 offset = static_cast<u32>(at - cache_->address());
     const NativeRange* range = nullptr;
     for (const NativeRange& candidate : block->native)
         if (offset >= candidate.start && offset < candidate.end)

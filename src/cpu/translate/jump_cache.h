@@ -15,7 +15,7 @@ class JumpCache {
   public:
     struct alignas(16) Entry {
         u64 tag;  // minus the linear address, or empty_tag()
-        u64 host; // Block::far_entry()
+        u64 host; // of the entry from another page
     };
     static constexpr unsigned kIndexBits = 12;
     // The address bits that make the index: the lowest, which differ most.
@@ -28,10 +28,10 @@ class JumpCache {
 
     JumpCache() { entries_[0].tag = empty_tag(0); }
 
-    void fill(u64 gva, const void* host)
+    void fill(u64 gva, u64 host)
     {
         const unsigned i = index(gva);
-        entries_[i] = {.tag = -gva, .host = reinterpret_cast<u64>(host)};
+        entries_[i] = {.tag = -gva, .host = host};
         pages_[page_bit(gva >> kPageShift)] = true;
         filled_.push_back(static_cast<u16>(i));
         if (filled_.size() > 2 * entries_.size())

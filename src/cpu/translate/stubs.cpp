@@ -32,6 +32,7 @@ class StubEmitter {
     void save_extended();            // clobbers rax, rdx, rdi
     void leave_host_clean();
     void helper(SlowHelper fn);
+    void jump(unsigned set, u64 exit);
     void gs_op(u8 opcode, u8 op, i32 disp)
     {
         a_.byte(0x65);
@@ -172,6 +173,31 @@ void StubEmitter::helper(SlowHelper fn)
     a_.jmp(exit_registers_saved_);
 }
 
+// With RIP in r15: on to the block that the jump cache has for it, unless somebody waits for this processor.
+// Keeps the flags.
+void StubEmitter::jump(unsigned set, u64 exit)
+{
+    constexpr u8 kMovFrom = 0x8b;
+    const i32 entry = FRAME(jumps) + static_cast<i32>(set * sizeof(JumpCache));
+    const auto at = [entry](std::size_t member) { return entry + static_cast<i32>(member); };
+    a_.store(FRAME(state) + static_cast<i32>(offsetof(CpuState, rip)), Host::r15);
+    a_.store(FRAME(spill) + 8, Host::rcx);
+    a_.pext_gs(Host::r14, Host::r15, FRAME(jump_mask));
+    a_.lea_scaled(Host::r14, Host::r14, 2, 0);
+    a_.gs_scaled(kMovFrom, Host::rcx, Host::r14, 8, at(offsetof(JumpCache::Entry, tag)));
+    a_.lea(Host::rcx, Host::rcx, Host::r15, 1, 0);
+    a_.load(Host::r15, FRAME(request));
+    a_.lea(Host::rcx, Host::rcx, Host::r15, 1, 0);
+    const u32 hit = a_.jrcxz_forward();
+    a_.load(Host::rcx, FRAME(spill) + 8);
+    a_.mov_imm(Host::r14, static_cast<u64>(ExitCode::jump));
+    a_.call(exit);
+    a_.land(hit);
+    a_.load(Host::rcx, FRAME(spill) + 8);
+    a_.load(Host::r15, FRAME(state) + static_cast<i32>(offsetof(CpuState, rip)));
+    a_.jmp_gs_scaled(Host::r14, 8, at(offsetof(JumpCache::Entry, host)));
+}
+
 Stubs StubEmitter::run(const SlowHelpers& helpers)
 {
     constexpr Host kCalleeSaved[] = {Host::rbp, Host::rbx, Host::r12, Host::r13, Host::r14, Host::r15};
@@ -224,6 +250,10 @@ Stubs StubEmitter::run(const SlowHelpers& helpers)
         pop(*r);
     a_.byte(0xc3);
 
+    for (unsigned set = 0; set < kTlbSets; ++set) {
+        s.jump[set] = align();
+        jump(set, s.exit);
+    }
     s.slow = align();
     helper(helpers.slow);
     s.commit = align();

@@ -15,12 +15,18 @@ struct SlowResult {
 };
 inline constexpr u64 kBounceSkip = 5; // the length of `jmp rel32`
 
+// How a block hands control back: Frame::exit_code bits 7:0. Bits 15:8 are the vector of `raise`.
+// `link`: like ended, and bits 31:16 are the number of the LinkSite that could lead on. `jump`: like ended,
+// at an address the jump cache may hold next time.
+enum class ExitCode : u8 { ended, system, fault, raise, link, jump };
+
 // `packed` describes the access (Emitter); `return_address` tells which block it is in.
 using SlowHelper = SlowResult (*)(Frame* frame, u64 gva, u32 packed, u64 return_address);
 
 struct Stubs {
     void (*enter)() = nullptr;    // runs Frame::target until something exits; GS is the frame
     u64 exit = 0;                 // r14: exit code
+    u64 jump[kTlbSets] = {};      // r15: RIP; on through the jump cache of the set, or out
     u64 exit_registers_saved = 0; // from a signal handler: the registers are in the frame already
     u64 slow = 0;                 // r14: linear address, r15: packed; r14 becomes the host pointer
     u64 system = 0;               // r14: the SystemCall
