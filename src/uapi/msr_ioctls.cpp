@@ -56,8 +56,8 @@ IoctlResult set_cpuid2(const Call& c)
     TRY(copy_from_user(entries.data(), c.arg + sizeof header, bytes));
     kvm::Vcpu& vcpu = vcpu_of(c);
     if (vcpu.ran_once) { // only what the guest has seen already
-        const bool same =
-            entries.size() == vcpu.cpuid.size() && std::memcmp(entries.data(), vcpu.cpuid.data(), bytes) == 0;
+        const bool same = entries.size() == vcpu.cpuid.size() &&
+                          (bytes == 0 || std::memcmp(entries.data(), vcpu.cpuid.data(), bytes) == 0);
         return same ? IoctlResult(0) : IoctlResult(fail(Errno{EINVAL}));
     }
     vcpu.cpuid = std::move(entries);
