@@ -2,6 +2,7 @@
 // The mirror's edits as SEAMCALLs. A refusal that is not "busy" means that KVM's copy and the module's
 // disagree: the VM is then beyond repair.
 #include "kvm/backend_tdx/tdx.h"
+#include "mem/clear.h"
 #include "mem/guest_access.h"
 
 namespace seamless::kvm {
@@ -97,7 +98,7 @@ Result<void, Errno> tdx_sept_remove_private_spte(Vm& vm, Gfn gfn, unsigned level
                                    mem::with_hkid(page, static_cast<unsigned>(vm.tdx->hkid)).value());
     if (status != 0)
         return bugged();
-    mem::zero(page, kPageSize);
+    mem::clear(page, kPageSize);
     return {};
 }
 

@@ -1,31 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // TDG.MEM.PAGE.ACCEPT: the guest takes a page that the host has added, and gets it zeroed.
-#include <sys/mman.h>
-
-#include "mem/guest_access.h"
+#include "mem/clear.h"
 #include "tdx/sept.h"
 #include "tdx/tdg/leaves.h"
 
 namespace seamless::tdx {
 
 using sept::SeptState;
-
-namespace {
-
-// A page that was never touched reads as zero already and must not cost the host memory by being zeroed. What
-// is not resident may also be swapped out: giving it back to the file makes it zero in either case.
-void zero_pages(Hpa hpa, u64 bytes)
-{
-    unsigned char resident[spec::ept::kEntriesPerTable] = {};
-    const bool known = mincore(mem::host_ptr(hpa), bytes, resident) == 0;
-    for (u64 at = 0; at < bytes; at += kPageSize) {
-        const bool absent = known && !(resident[at / kPageSize] & 1);
-        if (!absent || madvise(mem::host_ptr(hpa + at), kPageSize, MADV_REMOVE) != 0)
-            mem::zero(hpa + at, kPageSize);
-    }
-}
-
-} // namespace
 
 // The host sees what was asked for and what the walk met.
 TdgOutcome exit_for_entry(TdgCall& call, u64 gpa, unsigned level, const sept::Position& at,
@@ -61,7 +42,7 @@ TdgOutcome tdg_mem_page_accept(TdgCall& call)
         return TdxStatus::PAGE_SIZE_MISMATCH | at.level;
     if (!at.reached || at.state() != SeptState::PENDING)
         return exit_for_entry(call, gpa, level, at, spec::ExtendedExitQual::ACCEPT);
-    zero_pages(mem::without_hkid(sept::target(at.entry)), spec::ept::level_size(level));
+    mem::clear(mem::without_hkid(sept::target(at.entry)), spec::ept::level_size(level));
     lock.commit(sept::make(sept::target(at.entry), SeptState::MAPPED));
     return TdxStatus::SUCCESS;
 }
