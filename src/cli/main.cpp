@@ -48,6 +48,9 @@ void add_run(CLI::App& app, RunOptions& o)
     run->add_option(
         "--trace", o.trace,
         "Write a trace: NAME[:event,event...]; NAME.jsonl JSON lines, NAME.json for Perfetto, else text");
+    run->add_option("--platform-key", o.platform_key,
+                    "File of 32 bytes: the key of the platform's TDREPORTs. Runs with the same key are one "
+                    "platform,\nand verify each other's reports (default: a random key)");
     run->add_option("--engine", o.engine,
                     "full, or step for one instruction at a time. To hunt a bug of Seamless, full without "
                     "some of its\noptimizations: full,no-inline-tlb,no-inline-flags-live,no-links,no-calls,"

@@ -114,6 +114,22 @@ Result<TraceTarget, Message> parse_trace(std::string_view text)
     return target;
 }
 
+Result<std::optional<std::array<u8, 32>>, Message> read_platform_key(const std::string& path)
+{
+    using Key = std::array<u8, 32>;
+    if (path.empty())
+        return std::optional<Key>();
+    const auto bytes = read_file(path);
+    if (!bytes.ok())
+        return fail(Message{fmt::format("--platform-key {}", bytes.error().text)});
+    Key key;
+    if (bytes.value().size() != key.size())
+        return fail(Message{fmt::format("--platform-key {}: {} bytes; a key has {}", path,
+                                        bytes.value().size(), key.size())});
+    std::copy(bytes.value().begin(), bytes.value().end(), key.begin());
+    return std::optional<Key>(key);
+}
+
 Result<std::vector<u8>, Message> read_file(const std::string& path)
 {
     const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);

@@ -2,7 +2,9 @@
 // What the command line says, and the reading of its values: sizes, devices, serial ports, traces.
 #pragma once
 
+#include <array>
 #include <bitset>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -29,6 +31,7 @@ struct RunOptions {
     std::string net = "user";
     std::vector<std::string> devices;
     std::string trace;
+    std::string platform_key; // empty: a random key
     std::string engine = "full";
     double timeout = 0;
     bool json = false;
@@ -75,6 +78,9 @@ struct TraceTarget {
 [[nodiscard]] Result<NetOption, Message> parse_net(std::string_view text);
 // "F" or "F:name,name".
 [[nodiscard]] Result<TraceTarget, Message> parse_trace(std::string_view text);
+
+// The 32 bytes of a file that --platform-key names; nothing without a name.
+[[nodiscard]] Result<std::optional<std::array<u8, 32>>, Message> read_platform_key(const std::string& path);
 
 [[nodiscard]] Result<std::vector<u8>, Message> read_file(const std::string& path);
 

@@ -142,13 +142,18 @@ int run_command(const RunOptions& o)
     const auto engine = platform::parse_engine(o.engine);
     if (!engine.ok())
         return complain(engine.error(), kUsage);
+    const auto key = read_platform_key(o.platform_key);
+    if (!key.ok())
+        return complain(key.error(), kUsage);
     auto sink = SoftwareHost::open_trace(trace.value());
     if (!sink.ok())
         return complain(sink.error(), kUsage);
     block_ending_signals(); // before the first thread starts
     restore_terminal_on_death();
-    auto host = SoftwareHost::make(
-        {.engine = engine.value(), .events = trace.value().events, .sink = std::move(sink).value()});
+    auto host = SoftwareHost::make({.engine = engine.value(),
+                                    .report_key = key.value(),
+                                    .events = trace.value().events,
+                                    .sink = std::move(sink).value()});
     if (!host.ok())
         return complain(host.error(), kOurBug);
     const HostClock clock;

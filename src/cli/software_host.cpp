@@ -39,6 +39,7 @@ class Host : public SoftwareHost {
     {
         platform::Parameters parameters;
         parameters.make_lp = watch_.watch(platform::make_engine(options.engine));
+        parameters.report_key = options.report_key;
         sink_ = std::move(options.sink);
         if (sink_) {
             parameters.trace_sink = sink_.get();

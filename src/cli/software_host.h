@@ -16,8 +16,9 @@ class SoftwareHost {
   public:
     struct Options {
         platform::Engine engine;
-        std::bitset<64> events = {};            // what is traced
-        std::unique_ptr<trace::Sink> sink = {}; // nullptr: nothing is
+        std::optional<std::array<u8, 32>> report_key = {}; // none: a random one
+        std::bitset<64> events = {};                       // what is traced
+        std::unique_ptr<trace::Sink> sink = {};            // nullptr: nothing is
     };
 
     // Opens the user's trace file; nullptr if the target has no path.

@@ -41,7 +41,8 @@ Result<std::unique_ptr<Platform>, Message> Platform::create(const Parameters& pa
     p->package_ = std::make_unique<cpu::Package>(parameters.logical_processors, parameters.make_lp,
                                                  *p->memory_, *clock, *random, *p->tracer_);
     if (parameters.tdx)
-        p->seam_ = std::make_unique<tdx::TdxModule>(*p->package_, *p->memory_, *clock, *random);
+        p->seam_ = std::make_unique<tdx::TdxModule>(*p->package_, *p->memory_, *clock, *random,
+                                                    parameters.report_key);
     p->kvm_ = std::make_unique<kvm::Kvm>(*p->package_, p->seam_.get(), parameters.ops);
     if (parameters.tdx)
         TRY(p->kvm_->enable_tdx());

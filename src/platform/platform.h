@@ -3,7 +3,9 @@
 // would report is fixed by its parameters.
 #pragma once
 
+#include <array>
 #include <memory>
+#include <optional>
 
 #include "base/message.h"
 #include "cpu/package.h"
@@ -23,6 +25,9 @@ struct Parameters {
     std::bitset<64> trace_events = std::bitset<64>().set();
     bool tdx = true; // without, the host has no TDX module
     kvm::x86_ops ops = kvm::vt_x86_ops;
+    // The key of TDREPORTs' MACs; none: a random one. Hosts with the same key are one platform to whoever
+    // verifies.
+    std::optional<std::array<u8, 32>> report_key;
     base::Clock* clock = nullptr; // null: the host's; else they outlive the platform
     base::Random* random = nullptr;
 };

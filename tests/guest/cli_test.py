@@ -48,7 +48,7 @@ class Usage(unittest.TestCase):
         for arguments in (["--memory", "12Q"], ["--memory", "0"], ["--memory", "99999999999999999999"], ["--memory", "2M"], ["--cpus", "0"],
                           ["--cpus", "1000"], ["--device", "disk"], ["--device", "testdev,gpa=0x1000"], ["--device", "testdev,gpa=0,size=8"],
                           ["--device", "testdev,gpa=0xfe000000,size=8,size=8"], ["--device", "testdev,gpa=zz,size=8"],
-                          ["--serial", "pty"], ["--serial", "file:/nonexistent/x"], ["--trace", "x.jsonl:nonsense"], ["--trace", ":kvm_exit"], ["--trace", "/nonexistent/x.json"],
+                          ["--serial", "pty"], ["--serial", "file:/nonexistent/x"], ["--trace", "x.jsonl:nonsense"], ["--trace", ":kvm_exit"], ["--trace", "/nonexistent/x.json"], ["--platform-key", "/nonexistent"], ["--platform-key", "/dev/null"],
                           ["--firmware", "/nonexistent"], ["--firmware", "/dev/null"], ["--firmware", __file__]):
             with self.subTest(arguments=arguments):
                 result = seamless("run", *arguments)
@@ -114,6 +114,13 @@ class Kernel(unittest.TestCase):
         self.refused("--memory", "-m", "12Q")
         self.refused("/nonexistent", "-bios", "/nonexistent")
         self.refused("--append: 300 bytes", "-kernel", self.file("kernel", bzimage()), "-append", "-m " * 100)
+
+    def test_a_report_of_nobody_is_not_verified(self):
+        key = self.file("key", bytes(32))
+        result = seamless("run", "--platform-key", key, "--firmware", str(GUESTS / "verify.fd"), "--kernel", self.file("kernel", bzimage()),
+                          "--initrd", self.file("report", bytes(1024)), "--timeout", "60")
+        self.assertEqual(result.returncode, 3, result.stderr)
+        self.assertIn("NOT VERIFIED", result.stdout)
 
     def test_a_machine_with_a_kernel_runs(self):
         # The demo does not look for a kernel, so it runs as it does without one.
