@@ -10,13 +10,13 @@
 #include <memory>
 #include <mutex>
 #include <string_view>
-#include <sys/mman.h>
 #include <vector>
 
 #include "cpu/processor.h"
 #include "kvm/vcpu.h"
 #include "kvm/vm.h"
 #include "platform/platform.h"
+#include "rig/memory.h"
 #include "spec/kvm_abi.h"
 #include "uapi/device.h"
 
@@ -59,32 +59,7 @@ struct Recorder : trace::Sink {
     }
 };
 
-struct Memory {
-    explicit Memory(u64 size)
-        : bytes(size),
-          at(static_cast<u8*>(
-              ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)))
-    {}
-    ~Memory() { ::munmap(at, bytes); }
-    Memory(const Memory&) = delete;
-    Memory& operator=(const Memory&) = delete;
-
-    template <typename T>
-    [[nodiscard]] T get(u64 offset) const
-    {
-        T value;
-        std::memcpy(&value, at + offset, sizeof value);
-        return value;
-    }
-    template <typename T>
-    void put(u64 offset, T value)
-    {
-        std::memcpy(at + offset, &value, sizeof value);
-    }
-
-    u64 bytes;
-    u8* at;
-};
+using rig::Memory;
 
 class Host {
   public:

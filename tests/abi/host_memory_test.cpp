@@ -3,11 +3,13 @@
 // the instruction that made it, and once the memory is back the guest goes on as if nothing had happened.
 #include <thread>
 
-#include "abi/host_memory.h"
 #include "abi/plain_vm.h"
+#include "rig/memory.h"
 
 namespace seamless::abi {
 namespace {
+
+using rig::LosableMemory;
 
 constexpr u64 kLost = 0x100000; // where the guest sees what goes away
 constexpr u64 kPages = 2;

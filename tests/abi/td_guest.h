@@ -4,6 +4,8 @@
 #pragma once
 
 #include "abi/host.h"
+#include "rig/td_boot.h"
+#include "rig/td_vm.h"
 
 namespace seamless::abi {
 
@@ -12,7 +14,7 @@ extern "C" const u8 td_guest_begin[], td_guest_end[];
 
 class TdGuest {
   public:
-    static constexpr u64 kShared = bit(47);
+    static constexpr u64 kShared = rig::kTdShared;
     static constexpr u64 kDevice = 0xfeb00010;  // what the guest accesses if target is 0
     static constexpr u64 kMemory = 0x200000;    // and if it is 1
     static constexpr u32 kWritten = 0x11223344; // what it writes there
@@ -28,9 +30,7 @@ class TdGuest {
     Memory shared{kPageSize};
 
   private:
-    void enable(u32 cap, u64 arg);
-    [[nodiscard]] long command(int fd, u32 id, const void* data, u32 flags = 0);
-    void add_private(u32 slot, u64 gpa, const Memory& content);
+    rig::TdVm td_{*host.device};
     Memory boot_{kPageSize}, tables_{4 * kPageSize};
 };
 

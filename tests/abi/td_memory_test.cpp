@@ -4,65 +4,18 @@
 #include <linux/falloc.h>
 #include <thread>
 
-#include "abi/host_memory.h"
-#include "abi/td_robot.h"
+#include "abi/running.h"
 #include "kvm/vm.h"
+#include "rig/memory.h"
 
 namespace seamless::abi {
 namespace {
 
+using rig::LosableMemory;
+
 constexpr u64 kPage = TdRobot::kPrivate, kS = TdRobot::kShared, kView = TdRobot::kSharedView;
 constexpr u64 kPrivateAttribute = KVM_MEMORY_ATTRIBUTE_PRIVATE;
 constexpr int kPunch = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE;
-
-Mailbox access(Mailbox::Order what, u64 address, u64 to = 0)
-{
-    Mailbox order{};
-    order.order = what;
-    order.rdi = address;
-    order.rsi = to;
-    return order;
-}
-
-// A vCPU that runs on a thread of its own until its order is done, or KVM_RUN says something else.
-class Running {
-  public:
-    // `on_exit`: true to run again.
-    Running(TdRobot& td, unsigned n, const Mailbox& order, std::function<bool(long)> on_exit = {})
-        : td_(td), n_(n), on_exit_(std::move(on_exit))
-    {
-        td.give(n, order);
-        thread_ = std::thread([this] {
-            do
-                result = td_.run_once(n_);
-            while (on_exit_ && on_exit_(result));
-        });
-    }
-    ~Running() { join(); }
-    void wait_for_rounds(u64 more)
-    {
-        const u64 goal = td_.mailbox(n_).rounds + more;
-        while (td_.mailbox(n_).rounds < goal)
-            std::this_thread::yield();
-    }
-    void stop()
-    {
-        td_.mailbox(n_).stop = 1;
-        join();
-    }
-    void join()
-    {
-        if (thread_.joinable())
-            thread_.join();
-    }
-    long result = 0;
-
-  private:
-    TdRobot& td_;
-    unsigned n_;
-    std::function<bool(long)> on_exit_;
-    std::thread thread_;
-};
 
 void expect_memory_fault(const TdRobot& td, unsigned n, u64 gpa, u64 flags)
 {

@@ -2,9 +2,9 @@
 // The guest of TdRobot, and the ioctls that build its TD.
 #include "abi/td_robot.h"
 
-#include "spec/tdx_abi.h"
+#include "rig/td_boot.h"
 
-// The page is at 0xfffff000; private tables at 0x100000 (PML4, PDPT), then a page of stack for each vCPU.
+// Behind the page tables each vCPU has a page of stack.
 // RBP is the mailbox, always. Every access of a test is three bytes of code that move RBX: the handler of #VE
 // relies on it.
 asm(R"(
@@ -13,16 +13,8 @@ asm(R"(
     .balign 16
     .code32
 td_robot_begin:
-    lgdtl 0xfffff000 + (robot_gdtr - td_robot_begin)
-    movl $0x100000, %eax
-    movl %eax, %cr3
-    movl %cr4, %eax
-    orl $0x20, %eax
-    movl %eax, %cr4
-    movl %cr0, %eax
-    orl $0x80000000, %eax
-    movl %eax, %cr0
-    ljmpl $8, $0xfffff000 + (robot_long_mode - td_robot_begin)
+    td_load_tables td_robot_begin, robot_gdtr
+    td_enter_long_mode td_robot_begin, robot_long_mode, 0x20
     .code64
 robot_long_mode:
     movl %ecx, %ebp             # the number of the vCPU, from KVM_TDX_INIT_VCPU
@@ -185,11 +177,9 @@ robot_gdtr:
     .balign 8
 robot_idt:
     .fill 40, 8, 0
-    .word (robot_ve - td_robot_begin) + 0xf000, 8, 0x8e00, 0xffff
-    .quad 0
+    td_gate td_robot_begin, robot_ve
     .fill 86, 8, 0
-    .word (robot_interrupt - td_robot_begin) + 0xf000, 8, 0x8e00, 0xffff
-    .quad 0
+    td_gate td_robot_begin, robot_interrupt
 robot_idtr:
     .word 65 * 16 - 1
     .quad 0xfffff000 + (robot_idt - td_robot_begin)
@@ -201,62 +191,26 @@ namespace seamless::abi {
 
 static_assert(offsetof(Mailbox, stop) == 120 && offsetof(Mailbox, rounds) == 160);
 
-namespace {
-
-struct CpuidTable {
-    kvm_cpuid2 header;
-    kvm_cpuid_entry2 entries[4];
-};
-
-CpuidTable robot_cpuid()
-{
-    CpuidTable t{};
-    t.header.nent = 4;
-    t.entries[0] = {.function = 0, .eax = 1, .ebx = 0x12345678};
-    t.entries[1] = {.function = 1, .ecx = 1u << 21 | 1u << 24}; // x2APIC, TSC deadline
-    t.entries[2] = {.function = 0x80000000, .eax = 0x80000008};
-    t.entries[3] = {.function = 0x80000008, .eax = 52};
-    return t;
-}
-
-} // namespace
-
 TdRobot::TdRobot(Host& h, unsigned count, bool map_gpa) : host(h)
 {
-    std::copy(td_robot_begin, td_robot_end, boot_.at);
-    boot_.at[0xff0] = 0xe9; // the reset vector: a jump to the start of the page
-    boot_.put<u32>(0xff1, static_cast<u32>(0x1000 - 0xff5) - 0x1000);
-    constexpr u64 kTable = 3, kGib = 0x83;
-    tables_.put<u64>(0, 0x101000 | kTable);
-    for (u64 i = 0; i < 4; ++i)
-        tables_.put<u64>(0x1000 + 8 * i, i << 30 | kGib);
-    tables_.put<u64>(0x1000 + 8 * 4, kShared | u64{3} << 30 | kGib);
-    tables_.put<u64>(0x1000 + 8 * 5, kShared | kGib);
-
-    vm = static_cast<int>(host.ioctl(host.sys, KVM_CREATE_VM, KVM_X86_TDX_VM));
-    enable(KVM_CAP_SPLIT_IRQCHIP, 24);
-    enable(KVM_CAP_X2APIC_API, 3);
-    if (map_gpa)
-        enable(KVM_CAP_EXIT_HYPERCALL, bit(KVM_HC_MAP_GPA_RANGE));
-    struct {
-        kvm_tdx_init_vm params;
-        kvm_cpuid_entry2 entry;
-    } init{};
-    init.params.attributes = spec::td_attributes::SEPT_VE_DISABLE;
-    init.params.xfam = 3;
-    init.params.cpuid.nent = 1;
-    init.entry.function = 0x80000008;
-    init.entry.eax = 48 << 16;
-    EXPECT_EQ(command(vm, KVM_TDX_INIT_VM, &init), 0);
+    rig::fill_boot_page(boot_, td_robot_begin, td_robot_end);
+    rig::fill_page_tables(tables_);
+    EXPECT_GE(td_.create(host.sys), 0);
+    vm = td_.vm;
+    EXPECT_EQ(td_.enable_apics(), 0);
+    if (map_gpa) {
+        EXPECT_EQ(td_.enable(KVM_CAP_EXIT_HYPERCALL, bit(KVM_HC_MAP_GPA_RANGE)), 0);
+    }
+    EXPECT_EQ(td_.init(), 0);
     for (unsigned n = 0; n < count; ++n)
         add_vcpu(n);
-    (void)add_private(0, 0xfffff000, boot_);
-    load_image(0xfffff000, boot_);
-    (void)add_private(1, 0x100000, tables_);
-    load_image(0x100000, tables_);
+    (void)add_private(0, rig::kTdBoot, boot_);
+    load_image(rig::kTdBoot, boot_);
+    (void)add_private(1, rig::kTdTables, tables_);
+    load_image(rig::kTdTables, tables_);
     EXPECT_EQ(set_slot(2, kMailboxes, mailboxes.bytes, mailboxes.at), 0);
     gmem = add_private(3, kPrivate, shared);
-    EXPECT_EQ(command(vm, KVM_TDX_FINALIZE_VM, nullptr), 0);
+    EXPECT_EQ(td_.finalize(), 0);
     for (unsigned n = 0; n < count; ++n)
         carry_out(n, {});
     host.trace.records.clear();
@@ -264,65 +218,31 @@ TdRobot::TdRobot(Host& h, unsigned count, bool map_gpa) : host(h)
 
 void TdRobot::add_vcpu(unsigned n)
 {
-    vcpus.push_back(static_cast<int>(host.ioctl(vm, KVM_CREATE_VCPU, u64{n})));
+    vcpus.push_back(static_cast<int>(td_.create_vcpu(n)));
     runs.push_back(static_cast<kvm_run*>(host.device->mmap(vcpus[n], kVcpuMmapSize)));
-    const CpuidTable cpuid = robot_cpuid();
-    EXPECT_EQ(host.ioctl(vcpus[n], KVM_SET_CPUID2, &cpuid), 0);
-    EXPECT_EQ(command(vcpus[n], KVM_TDX_INIT_VCPU, reinterpret_cast<const void*>(u64{n})), 0);
-}
-
-void TdRobot::enable(u32 cap, u64 arg)
-{
-    kvm_enable_cap c{};
-    c.cap = cap;
-    c.args[0] = arg;
-    EXPECT_EQ(host.ioctl(vm, KVM_ENABLE_CAP, &c), 0);
-}
-
-long TdRobot::command(int fd, u32 id, const void* data)
-{
-    kvm_tdx_cmd cmd{.id = id, .flags = 0, .data = reinterpret_cast<u64>(data), .hw_error = 0};
-    return host.ioctl(fd, KVM_MEMORY_ENCRYPT_OP, &cmd);
+    EXPECT_EQ(td_.init_vcpu(vcpus[n], n), 0);
 }
 
 int TdRobot::add_private(u32 slot, u64 gpa, const Memory& backing)
 {
-    kvm_create_guest_memfd create{.size = backing.bytes, .flags = 0, .reserved = {}};
-    const int fd = static_cast<int>(host.ioctl(vm, KVM_CREATE_GUEST_MEMFD, &create));
-    EXPECT_GE(fd, 0);
-    kvm_userspace_memory_region2 region{};
-    region.slot = slot;
-    region.flags = KVM_MEM_GUEST_MEMFD;
-    region.guest_phys_addr = gpa;
-    region.memory_size = backing.bytes;
-    region.userspace_addr = reinterpret_cast<u64>(backing.at);
-    region.guest_memfd = static_cast<u32>(fd);
-    EXPECT_EQ(host.ioctl(vm, KVM_SET_USER_MEMORY_REGION2, &region), 0);
-    EXPECT_EQ(set_attributes(gpa, backing.bytes, KVM_MEMORY_ATTRIBUTE_PRIVATE), 0);
-    return fd;
+    const long file = td_.add_private(slot, gpa, backing);
+    EXPECT_GE(file, 0);
+    return static_cast<int>(file);
 }
 
 void TdRobot::load_image(u64 gpa, const Memory& content)
 {
-    kvm_tdx_init_mem_region add{
-        .source_addr = reinterpret_cast<u64>(content.at), .gpa = gpa, .nr_pages = content.bytes / kPageSize};
-    EXPECT_EQ(command(vcpus[0], KVM_TDX_INIT_MEM_REGION, &add), 0);
+    EXPECT_EQ(td_.load(vcpus[0], gpa, content, content.bytes / kPageSize), 0);
 }
 
 long TdRobot::set_slot(u32 slot, u64 gpa, u64 bytes, const void* at, u32 flags)
 {
-    kvm_userspace_memory_region region{.slot = slot,
-                                       .flags = flags,
-                                       .guest_phys_addr = gpa,
-                                       .memory_size = bytes,
-                                       .userspace_addr = reinterpret_cast<u64>(at)};
-    return host.ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region);
+    return td_.set_slot(slot, gpa, bytes, at, flags);
 }
 
 long TdRobot::set_attributes(u64 gpa, u64 bytes, u64 attributes)
 {
-    kvm_memory_attributes attrs{.address = gpa, .size = bytes, .attributes = attributes, .flags = 0};
-    return host.ioctl(vm, KVM_SET_MEMORY_ATTRIBUTES, &attrs);
+    return td_.set_attributes(gpa, bytes, attributes);
 }
 
 long TdRobot::run_once(unsigned n)

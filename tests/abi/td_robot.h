@@ -6,6 +6,8 @@
 #include <functional>
 
 #include "abi/host.h"
+#include "rig/td_boot.h"
+#include "rig/td_vm.h"
 
 namespace seamless::abi {
 
@@ -34,12 +36,12 @@ struct Mailbox {
 
 class TdRobot {
   public:
-    static constexpr u64 kShared = bit(47);
+    static constexpr u64 kShared = rig::kTdShared;
     static constexpr u64 kMailboxes = 0x200000; // shared memory
     static constexpr u64 kPrivate = 0x400000;   // 64 pages of guest_memfd that nobody has touched
     static constexpr u64 kPrivatePages = 64;
-    static constexpr u64 kSharedView = 0x140000000; // where the guest sees the first GiB as shared
-    static constexpr u64 kHighView = 0x100000000;   // and the top GiB of the first 4
+    static constexpr u64 kSharedView = rig::kTdSharedView; // where the guest sees the first GiB as shared
+    static constexpr u64 kHighView = rig::kTdHighView;     // and the top GiB of the first 4
     static constexpr u64 kDevice = 0xfeb00000;
     static constexpr u16 kReportPort = 0xf4;
     static constexpr u64 kMask = 0xfc00; // R10 to R15 go to the host and come back
@@ -75,11 +77,10 @@ class TdRobot {
     Memory mailboxes{8 * kPageSize}, shared{kPrivatePages * kPageSize};
 
   private:
-    void enable(u32 cap, u64 arg);
-    [[nodiscard]] long command(int fd, u32 id, const void* data);
     void add_vcpu(unsigned n);
     [[nodiscard]] int add_private(u32 slot, u64 gpa, const Memory& backing);
     void load_image(u64 gpa, const Memory& content);
+    rig::TdVm td_{*host.device};
     Memory boot_{kPageSize}, tables_{10 * kPageSize};
 };
 

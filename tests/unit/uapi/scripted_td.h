@@ -12,6 +12,7 @@
 
 #include "fakes/scripted_lp.h"
 #include "platform/platform.h"
+#include "rig/td_vm.h"
 #include "spec/kvm_abi.h"
 #include "spec/tdx_abi.h"
 #include "uapi/device.h"
@@ -67,99 +68,46 @@ struct Host {
     std::unique_ptr<uapi::Device> device;
 };
 
-struct Page {
-    explicit Page(u64 n)
-        : bytes(n), at(::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))
-    {}
-    ~Page() { ::munmap(at, bytes); }
-    u64 bytes;
-    void* at;
-};
-
-struct CpuidTable {
-    kvm_cpuid2 header;
-    kvm_cpuid_entry2 entries[4];
-};
-
 // A TD of one vCPU with a page of private memory, ready to run.
 struct Td {
     explicit Td(Host& h) : host(h)
     {
         sys = host.device->open();
-        vm = static_cast<int>(host.ioctl(sys, KVM_CREATE_VM, KVM_X86_TDX_VM));
-        enable(KVM_CAP_SPLIT_IRQCHIP, 24);
-        enable(KVM_CAP_X2APIC_API, 3);
+        EXPECT_GE(rig_.create(sys), 0);
+        vm = rig_.vm;
+        EXPECT_EQ(rig_.enable_apics(), 0);
         enable(KVM_CAP_EXIT_HYPERCALL, bit(KVM_HC_MAP_GPA_RANGE));
     }
 
-    void enable(u32 cap, u64 arg)
-    {
-        kvm_enable_cap c{};
-        c.cap = cap;
-        c.args[0] = arg;
-        EXPECT_EQ(host.ioctl(vm, KVM_ENABLE_CAP, &c), 0);
-    }
+    void enable(u32 cap, u64 arg) { EXPECT_EQ(rig_.enable(cap, arg), 0); }
     long command(int fd, u32 id, const void* data, u32 flags = 0)
     {
-        kvm_tdx_cmd cmd{.id = id, .flags = flags, .data = reinterpret_cast<u64>(data), .hw_error = 0};
-        return host.ioctl(fd, KVM_MEMORY_ENCRYPT_OP, &cmd);
+        return rig_.command(fd, id, data, flags);
     }
-    long init_vm(u32 width = 48)
-    {
-        struct {
-            kvm_tdx_init_vm params;
-            kvm_cpuid_entry2 entry;
-        } arg{};
-        arg.params.attributes = spec::td_attributes::SEPT_VE_DISABLE;
-        arg.params.xfam = 3;
-        arg.params.cpuid.nent = 1;
-        arg.entry.function = 0x80000008;
-        arg.entry.eax = width << 16;
-        return command(vm, KVM_TDX_INIT_VM, &arg);
-    }
+    long init_vm(u32 width = 48) { return rig_.init(spec::td_attributes::SEPT_VE_DISABLE, width); }
     void add_vcpu()
     {
-        vcpu = static_cast<int>(host.ioctl(vm, KVM_CREATE_VCPU, u64{0}));
+        vcpu = static_cast<int>(rig_.create_vcpu());
         ASSERT_GE(vcpu, 0);
         run = static_cast<kvm_run*>(host.device->mmap(vcpu, kVcpuMmapSize));
-        CpuidTable cpuid{};
-        cpuid.header.nent = 3;
-        cpuid.entries[0].function = 1;
-        cpuid.entries[0].ecx = 1u << 21;
-        cpuid.entries[1] = {.function = 0x80000000, .eax = 0x80000008};
-        cpuid.entries[2] = {.function = 0x80000008, .eax = 52};
-        ASSERT_EQ(host.ioctl(vcpu, KVM_SET_CPUID2, &cpuid), 0);
     }
     void add_memory()
     {
-        kvm_create_guest_memfd create{.size = kRamBytes, .flags = 0, .reserved = {}};
-        gmem = static_cast<int>(host.ioctl(vm, KVM_CREATE_GUEST_MEMFD, &create));
+        gmem = static_cast<int>(rig_.add_private(0, kRam, shared));
         ASSERT_GE(gmem, 0);
-        kvm_userspace_memory_region2 region{};
-        region.flags = KVM_MEM_GUEST_MEMFD;
-        region.guest_phys_addr = kRam;
-        region.memory_size = kRamBytes;
-        region.userspace_addr = reinterpret_cast<u64>(shared.at);
-        region.guest_memfd = static_cast<u32>(gmem);
-        ASSERT_EQ(host.ioctl(vm, KVM_SET_USER_MEMORY_REGION2, &region), 0);
-        kvm_memory_attributes attrs{
-            .address = kRam, .size = kRamBytes, .attributes = KVM_MEMORY_ATTRIBUTE_PRIVATE, .flags = 0};
-        ASSERT_EQ(host.ioctl(vm, KVM_SET_MEMORY_ATTRIBUTES, &attrs), 0);
     }
     long init_region(u64 gpa, u64 pages)
     {
-        kvm_tdx_init_mem_region region{
-            .source_addr = reinterpret_cast<u64>(source.at), .gpa = gpa, .nr_pages = pages};
-        return command(vcpu, KVM_TDX_INIT_MEM_REGION, &region, KVM_TDX_MEASURE_MEMORY_REGION);
+        return rig_.load(vcpu, gpa, source, pages, KVM_TDX_MEASURE_MEMORY_REGION);
     }
     void build()
     {
         ASSERT_EQ(init_vm(), 0);
         add_vcpu();
         add_memory();
-        ASSERT_EQ(command(vcpu, KVM_TDX_INIT_VCPU, nullptr), 0);
+        ASSERT_EQ(rig_.init_vcpu(vcpu, 0), 0);
         ASSERT_EQ(init_region(kRam, 2), 0);
-        ASSERT_EQ(command(vm, KVM_TDX_FINALIZE_VM, nullptr), 0);
+        ASSERT_EQ(rig_.finalize(), 0);
         host.sink.records.clear();
     }
     long enter() { return host.ioctl(vcpu, KVM_RUN, u64{0}); }
@@ -202,7 +150,10 @@ struct Td {
     Host& host;
     int sys = -1, vm = -1, vcpu = -1, gmem = -1;
     kvm_run* run = nullptr;
-    Page shared{kRamBytes}, source{kRamBytes};
+    rig::Memory shared{kRamBytes}, source{kRamBytes};
+
+  private:
+    rig::TdVm rig_{*host.device};
 };
 
 } // namespace seamless::uapi_test
