@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fuzzes the instruction emulator: any bytes, in any mode, with any registers, on a vCPU of 64 KiB of memory
 // and a page of device registers.
+#include "decode/instruction.h"
+#include "fuzz/depth.h"
 #include "fuzz/input.h"
 #include "fuzz/target.h"
 #include "unit/emul/fake_cpu.h"
@@ -45,6 +47,18 @@ void draw_mode(FakeCpu& cpu, Input& in)
         cpu.fetch_limit = FakeCpu::kCode + in.below(16);
 }
 
+// Instructions that were emulated to their end.
+void note_depth(FakeCpu& cpu)
+{
+    const bool wide = cpu.segments[1].ar & bit(14), long_mode = cpu.efer_value & spec::efer::LMA;
+    const auto size = long_mode && (cpu.segments[1].ar & bit(13)) ? decode::CodeSize::bits64
+                      : wide                                      ? decode::CodeSize::bits32
+                                                                  : decode::CodeSize::bits16;
+    decode::Instruction insn;
+    if (decode::decode(cpu.emulator.insn(), size, insn) == decode::DecodeStatus::ok)
+        Depth::reached("instructions", ZydisMnemonicGetString(insn.z.mnemonic));
+}
+
 void run(Input in)
 {
     FakeCpu cpu;
@@ -58,8 +72,8 @@ void run(Input in)
     cpu.rip_value = FakeCpu::kCode;
     in.fill(cpu.memory + FakeCpu::kCode, 15);
     const auto known = std::span<const u8>(cpu.memory + FakeCpu::kCode, in.below(16));
-    if (cpu.emulator.decode(known) == emul::Emulation::OK)
-        (void)cpu.finish();
+    if (cpu.emulator.decode(known) == emul::Emulation::OK && cpu.finish() == emul::Emulation::OK)
+        note_depth(cpu);
 }
 
 } // namespace

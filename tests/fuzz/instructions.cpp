@@ -41,8 +41,8 @@ class Machine {
 
     void run()
     {
-        in_.fill(memory_.at(kData), in_.below(64));
-        in_.fill(memory_.at(kCode), 0x800);
+        in_.fill(memory_.at + kData, in_.below(64));
+        in_.fill(memory_.at + kCode, 0x800);
         run_bounded(host_, files_, kMostExits, [&](kvm_run& exit) {
             const u64 value = in_.number();
             if (exit.exit_reason == KVM_EXIT_MMIO && !exit.mmio.is_write)
@@ -66,7 +66,7 @@ class Machine {
             const u64 handler = kHandlers + 16 * v;
             const u64 gate = (handler & 0xffff) | u64{long_mode_ ? 8u : 24u} << 16 | u64{0x8e00} << 32;
             memory_.put<u64>(kIdt + (long_mode_ ? 16 : 8) * v, gate);
-            memory_.at()[handler] = 0xf4;
+            memory_.at[handler] = 0xf4;
         }
         memory_.put<u64>(kTables, (kTables + 0x1000) | 7);
         memory_.put<u64>(kTables + 0x1000, (kTables + 0x2000) | 7);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fuzzes sequences of ioctls: every request on every kind of descriptor, with structures that are often
 // valid, and KVM_RUN in whatever state that leaves. Memslots point at memory of the fuzzer or at nothing.
+#include <algorithm>
 #include <sys/eventfd.h>
 
 #include "fuzz/input.h"
@@ -100,7 +101,7 @@ class Session {
         if (uapi::Device::failed(pages))
             return;
         auto* shared = static_cast<kvm_run*>(pages);
-        in_.fill(memory_.at(0xfff0 - in_.below(64)), in_.below(64));
+        in_.fill(memory_.at + 0xfff0 - in_.below(64), in_.below(64));
         {
             const Budget budget([](void* d) { static_cast<uapi::Device*>(d)->signal_arrived(); },
                                 &host_.device());
@@ -162,9 +163,8 @@ class Session {
         const int fd = file();
         const u8 how = in_.byte();
         if (how < 16) // a number, or an address where nothing is
-            return keep_if_file(fd, request,
-                                host_.ioctl(fd, request, in_.number() | (how < 8 ? 0 : bit(63))));
-        keep_if_file(fd, request, host_.ioctl(fd, request, buffer_.data()));
+            return keep_if_file(request, host_.ioctl(fd, request, in_.number() | (how < 8 ? 0 : bit(63))));
+        keep_if_file(request, host_.ioctl(fd, request, buffer_.data()));
     }
     void put_word(u64 offset)
     {
@@ -181,8 +181,15 @@ class Session {
         }
         std::memcpy(buffer_.data() + offset, &word, sizeof word);
     }
-    void keep_if_file(int, u32 request, long result)
+    void keep_if_file(u32 request, long result)
     {
+        // Others would count as many as there are numbers.
+        if (std::ranges::find(kRequests, request) != std::end(kRequests)) {
+            const std::string name = std::to_string(request);
+            if (result >= 0)
+                Depth::reached("requests", name);
+            Depth::reached("answers", name + " " + std::to_string(std::min(result, 0l)));
+        }
         if (request == KVM_CREATE_VM || request == KVM_CREATE_VCPU || request == KVM_CREATE_GUEST_MEMFD)
             keep(result);
     }

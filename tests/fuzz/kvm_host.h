@@ -5,12 +5,13 @@
 #pragma once
 
 #include <memory>
-#include <sys/mman.h>
 #include <vector>
 
 #include "cpu/processor.h"
 #include "fuzz/budget.h"
+#include "fuzz/depth.h"
 #include "platform/platform.h"
+#include "rig/memory.h"
 #include "spec/kvm_abi.h"
 #include "uapi/device.h"
 
@@ -26,6 +27,7 @@ class KvmHost {
         p.make_lp = std::move(make_lp);
         p.logical_processors = 2;
         p.memory_bytes = u64{2} << 30;
+        p.trace_sink = &depth_;
         platform_ = std::move(platform::Platform::create(p)).value();
         device_ = std::make_unique<uapi::Device>(*platform_);
         sys_ = device_->open();
@@ -51,36 +53,13 @@ class KvmHost {
     [[nodiscard]] platform::Platform& platform() { return *platform_; }
 
   private:
+    DepthSink depth_;
     std::unique_ptr<platform::Platform> platform_;
     std::unique_ptr<uapi::Device> device_;
     int sys_ = -1;
 };
 
-// Anonymous memory for memslots.
-class Memory {
-  public:
-    explicit Memory(u64 bytes)
-        : bytes_(bytes),
-          at_(static_cast<u8*>(
-              ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)))
-    {}
-    ~Memory() { ::munmap(at_, bytes_); }
-    Memory(const Memory&) = delete;
-    Memory& operator=(const Memory&) = delete;
-
-    [[nodiscard]] u64 size() const { return bytes_; }
-    [[nodiscard]] u8* at(u64 offset = 0) { return at_ + offset; }
-    [[nodiscard]] u64 address() const { return reinterpret_cast<u64>(at_); }
-    template <typename T>
-    void put(u64 offset, T value)
-    {
-        std::memcpy(at_ + offset, &value, sizeof value);
-    }
-
-  private:
-    u64 bytes_;
-    u8* at_;
-};
+using rig::Memory;
 
 // The descriptors of one VM with one vCPU; closes them.
 class VmFiles {
@@ -102,9 +81,10 @@ class VmFiles {
     VmFiles(const VmFiles&) = delete;
     VmFiles& operator=(const VmFiles&) = delete;
 
-    void add_vcpu()
+    void add_vcpu() { adopt_vcpu(host_.ioctl(vm, KVM_CREATE_VCPU)); }
+    void adopt_vcpu(long file)
     {
-        vcpu = static_cast<int>(host_.ioctl(vm, KVM_CREATE_VCPU));
+        vcpu = static_cast<int>(file);
         void* pages = host_.device().mmap(vcpu, kVcpuMmapSize);
         run = uapi::Device::failed(pages) ? nullptr : static_cast<kvm_run*>(pages);
     }
@@ -113,7 +93,7 @@ class VmFiles {
         kvm_userspace_memory_region region{.slot = slot,
                                            .flags = flags,
                                            .guest_phys_addr = gpa,
-                                           .memory_size = memory.size(),
+                                           .memory_size = memory.bytes,
                                            .userspace_addr = memory.address()};
         (void)host_.ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region);
     }

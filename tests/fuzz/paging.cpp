@@ -4,6 +4,7 @@
 // KVM.
 #include "fakes/guest_machine.h"
 #include "fuzz/budget.h"
+#include "fuzz/depth.h"
 #include "fuzz/input.h"
 #include "fuzz/target.h"
 
@@ -120,6 +121,9 @@ class PagingMachine {
         unsigned interrupted = 0;
         for (unsigned i = 0; i < kMostEntries; ++i) {
             const spec::ExitReason reason = machine_.enter();
+            Depth::reached("exits", std::to_string(static_cast<u32>(reason)));
+            if (machine_.handled_vector() >= 0)
+                Depth::reached("exceptions", std::to_string(machine_.handled_vector()));
             if (machine_.vmcs.exit_reason >> 31 || reason == spec::ExitReason::TRIPLE_FAULT ||
                 machine_.handled_vector() >= 0)
                 return;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs a fuzz target without a fuzzer: every file of its corpus, then a number of mutations of them, each
-// drawn from the seed and its own index alone. `replay CORPUS COUNT [SEED [INDEX FILE]]`; the last form
-// writes the input of one index to a file instead.
+// drawn from the seed and its own index alone. `replay CORPUS COUNT [SEED [INDEX FILE]] [KIND=FLOOR...]`:
+// with INDEX and FILE it writes the input of one index to a file instead. A floor is the least number of
+// different things of a kind (depth.h) that the run must reach.
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 #include <vector>
 
+#include "fuzz/depth.h"
 #include "fuzz/target.h"
 
 extern "C" [[gnu::weak]] void __sanitizer_set_death_callback(void (*)());
@@ -120,27 +122,56 @@ class Mutator {
     std::mt19937_64 random_;
 };
 
+// What was reached; false if a floor was not.
+bool report_depth(const std::vector<std::string>& floors)
+{
+    const auto& kinds = seamless::fuzz::Depth::kinds();
+    for (const auto& [kind, what] : kinds)
+        std::printf("reached %zu %s\n", what.size(), kind.c_str());
+    bool deep = true;
+    for (const std::string& floor : floors) {
+        const auto equals = floor.find('=');
+        const auto at = kinds.find(floor.substr(0, equals));
+        const std::size_t least = std::strtoull(floor.c_str() + equals + 1, nullptr, 0);
+        if (at != kinds.end() && at->second.size() >= least)
+            continue;
+        std::printf("SHALLOW: fewer than %s\n", floor.c_str());
+        deep = false;
+    }
+    return deep;
+}
+
+std::uint64_t number_at(const std::vector<std::string>& arguments, std::size_t i, std::uint64_t otherwise)
+{
+    return i < arguments.size() ? std::strtoull(arguments[i].c_str(), nullptr, 0) : otherwise;
+}
+
+int write_input(const Bytes& input, const std::string& file)
+{
+    std::ofstream(file, std::ios::binary)
+        .write(reinterpret_cast<const char*>(input.data()), static_cast<std::streamsize>(input.size()));
+    return 0;
+}
+
 } // namespace
 
 int main(int argc, char** argv)
 {
-    if (argc < 3) {
-        std::fprintf(stderr, "usage: %s CORPUS COUNT [SEED [INDEX FILE]]\n", argv[0]);
+    std::vector<std::string> arguments, floors;
+    for (int i = 1; i < argc; ++i)
+        (std::strchr(argv[i], '=') != nullptr ? floors : arguments).emplace_back(argv[i]);
+    if (arguments.size() < 2) {
+        std::fprintf(stderr, "usage: %s CORPUS COUNT [SEED [INDEX FILE]] [KIND=FLOOR...]\n", argv[0]);
         return 2;
     }
     for (const int signal : {SIGABRT, SIGALRM})
         std::signal(signal, fatal_signal);
     if (__sanitizer_set_death_callback != nullptr)
         __sanitizer_set_death_callback(last_words);
-    const std::vector<Bytes> corpus = replay_corpus(argv[1]);
-    const std::uint64_t count = std::strtoull(argv[2], nullptr, 0);
-    const std::uint64_t seed = argc > 3 ? std::strtoull(argv[3], nullptr, 0) : 1;
-    if (argc > 5) {
-        const Bytes input = Mutator(corpus, seed, std::strtoull(argv[4], nullptr, 0)).draw();
-        std::ofstream(argv[5], std::ios::binary)
-            .write(reinterpret_cast<const char*>(input.data()), static_cast<std::streamsize>(input.size()));
-        return 0;
-    }
+    const std::vector<Bytes> corpus = replay_corpus(arguments[0].c_str());
+    const std::uint64_t count = number_at(arguments, 1, 0), seed = number_at(arguments, 2, 1);
+    if (arguments.size() > 4)
+        return write_input(Mutator(corpus, seed, number_at(arguments, 3, 0)).draw(), arguments[4]);
     for (std::uint64_t index = 0; index < count; ++index) {
         std::snprintf(now_running, sizeof now_running, "\nreplay: seed %llu, index %llu\n",
                       static_cast<unsigned long long>(seed), static_cast<unsigned long long>(index));
@@ -148,5 +179,5 @@ int main(int argc, char** argv)
     }
     std::printf("%zu inputs of the corpus, %llu mutations\n", corpus.size(),
                 static_cast<unsigned long long>(count));
-    return 0;
+    return report_depth(floors) ? 0 : 1;
 }

@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "fuzz/depth.h"
 #include "fuzz/input.h"
 #include "unit/tdx/td_host.h"
 
@@ -12,13 +13,22 @@ namespace seamless::fuzz {
 
 class SeamOperands {
   public:
+    // What the host has done before is not the input's.
     SeamOperands(tdx::TdHost& host, Input& in) : host_(host), in_(in)
     {
+        host.sink.records.clear();
         for (const Hpa page : {host.tdr, host.vcpu, host.ram, host.pamt, host.memory->base()})
             pages_.push_back(page);
         for (const auto* list : {&host.tdcx, &host.vcpu_pages, &host.tables})
             pages_.insert(pages_.end(), list->begin(), list->end());
     }
+    ~SeamOperands()
+    {
+        for (const trace::Record& record : host_.sink.records)
+            Depth::reached(record);
+    }
+    SeamOperands(const SeamOperands&) = delete;
+    SeamOperands& operator=(const SeamOperands&) = delete;
 
     void call(u64 rax, unsigned lp)
     {

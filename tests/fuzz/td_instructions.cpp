@@ -4,28 +4,20 @@
 #include "fuzz/input.h"
 #include "fuzz/kvm_host.h"
 #include "fuzz/target.h"
-#include "spec/tdx_abi.h"
-#include "spec/tdx_ghci.h"
+#include "rig/td_boot.h"
+#include "rig/td_vm.h"
 
-// The boot page, the last below 4 GiB: its start, the handlers, room for the input's code, tables.
+// The boot page: its start, the handlers, room for the input's code, tables.
 asm(R"(
     .section .rodata
     .global fuzz_td_begin, fuzz_td_code, fuzz_td_end
     .balign 4096
     .code32
 fuzz_td_begin:
-    lgdtl 0xfffff000 + (fuzz_td_gdtr - fuzz_td_begin)
-    movl $0x100000, %eax
-    movl %eax, %cr3
+    td_load_tables fuzz_td_begin, fuzz_td_gdtr
     testl %ecx, %ecx        # RCX chooses the mode
     jnz fuzz_td_code
-    movl %cr4, %eax
-    orl $0x40620, %eax
-    movl %eax, %cr4
-    movl %cr0, %eax
-    orl $0x80000000, %eax
-    movl %eax, %cr0
-    ljmpl $8, $0xfffff000 + (fuzz_td_long - fuzz_td_begin)
+    td_enter_long_mode fuzz_td_begin, fuzz_td_long, 0x40620
     .code64
 fuzz_td_long:
     movl $0x104000, %esp
@@ -63,8 +55,7 @@ fuzz_td_gdtr:
     .balign 8
 fuzz_td_idt:
     .fill 40, 8, 0
-    .word (fuzz_td_ve - fuzz_td_begin) + 0xf000, 8, 0x8e00, 0xffff
-    .quad 0
+    td_gate fuzz_td_begin, fuzz_td_ve
 fuzz_td_idtr:
     .word 21 * 16 - 1
     .quad 0xfffff000 + (fuzz_td_idt - fuzz_td_begin)
@@ -78,8 +69,7 @@ extern "C" const seamless::base::u8 fuzz_td_begin[], fuzz_td_end[];
 namespace seamless::fuzz {
 namespace {
 
-constexpr u64 kBoot = 0xfffff000, kTables = 0x100000, kRegisters = 0x2800, kShared = bit(47),
-              kSharedRam = 0x200000;
+constexpr u64 kRegisters = 0x2800, kSharedRam = 0x200000;
 constexpr unsigned kMostExits = 32;
 
 class TdMachine {
@@ -101,21 +91,19 @@ class TdMachine {
   private:
     void fill_memory()
     {
-        constexpr u64 kGib = 0x83;
-        tables_.put<u64>(0, (kTables + 0x1000) | 3);
-        for (u64 i = 0; i < 4; ++i)
-            tables_.put<u64>(0x1000 + 8 * i, i << 30 | kGib);
-        tables_.put<u64>(0x1000 + 8 * 4, kShared | u64{3} << 30 | kGib);
-        tables_.put<u64>(0x1000 + 8 * 5, kShared | kGib);
-        constexpr u64 places[] = {kTables, kTables + 0x2000, 0x13eb00000, 0x140000000 + kSharedRam,
-                                  0,       0x110000000,      0x300000};
+        rig::fill_page_tables(tables_);
+        constexpr u64 places[] = {rig::kTdTables,
+                                  rig::kTdTables + 0x2000,
+                                  0x13eb00000,
+                                  rig::kTdSharedView + kSharedRam,
+                                  0,
+                                  0x110000000,
+                                  0x300000};
         for (u64 i = 0; i < 15; ++i)
             tables_.put<u64>(kRegisters + 8 * i,
                              in_.flag() ? in_.pick(places) + in_.below(16) : in_.number());
-        std::memcpy(boot_.at(), fuzz_td_begin, static_cast<std::size_t>(fuzz_td_end - fuzz_td_begin));
-        boot_.at()[0xff0] = 0xe9; // the reset vector
-        boot_.put<u32>(0xff1, static_cast<u32>(0x1000 - 0xff5) - 0x1000);
-        u8* code = boot_.at(static_cast<u64>(fuzz_td_end - fuzz_td_begin));
+        rig::fill_boot_page(boot_, fuzz_td_begin, fuzz_td_end);
+        u8* code = boot_.at + (fuzz_td_end - fuzz_td_begin);
         code_tail(code, in_.bytes(512));
     }
     // One byte in four that says so is the first of a TDCALL.
@@ -134,71 +122,31 @@ class TdMachine {
 
     bool build(u64 mode)
     {
-        for (const u32 cap : {KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API}) {
-            kvm_enable_cap c{};
-            c.cap = cap;
-            c.args[0] = cap == KVM_CAP_SPLIT_IRQCHIP ? 24 : 3;
-            if (host_.ioctl(files_.vm, KVM_ENABLE_CAP, &c) != 0)
-                return false;
-        }
-        struct {
-            kvm_tdx_init_vm params;
-            kvm_cpuid_entry2 entry;
-        } init{};
-        init.params.attributes = in_.flag() ? spec::td_attributes::SEPT_VE_DISABLE : 0;
-        init.params.xfam = 3;
-        init.params.cpuid.nent = 1;
-        init.entry.function = 0x80000008;
-        init.entry.eax = 48 << 16;
-        if (command(files_.vm, KVM_TDX_INIT_VM, &init) != 0)
+        td_.vm = files_.vm;
+        const u64 attributes = in_.flag() ? spec::td_attributes::SEPT_VE_DISABLE : 0;
+        if (td_.enable_apics() != 0 || td_.init(attributes) != 0)
             return false;
-        files_.add_vcpu();
-        struct {
-            kvm_cpuid2 header;
-            kvm_cpuid_entry2 entry;
-        } cpuid{};
-        cpuid.header.nent = 1;
-        cpuid.entry.function = 1;
-        cpuid.entry.ecx = 1u << 21;
-        if (host_.ioctl(files_.vcpu, KVM_SET_CPUID2, &cpuid) != 0 ||
-            command(files_.vcpu, KVM_TDX_INIT_VCPU, reinterpret_cast<const void*>(mode)) != 0)
+        files_.adopt_vcpu(td_.create_vcpu());
+        if (files_.run == nullptr || td_.init_vcpu(files_.vcpu, mode) != 0)
             return false;
         files_.add_slot(2, kSharedRam, shared_);
-        return add_private(0, kBoot, boot_) && add_private(1, kTables, tables_) &&
-               command(files_.vm, KVM_TDX_FINALIZE_VM, nullptr) == 0;
+        return add_image(0, rig::kTdBoot, boot_) && add_image(1, rig::kTdTables, tables_) &&
+               td_.finalize() == 0;
     }
-    long command(int fd, u32 id, const void* data)
+    bool add_image(u32 slot, u64 gpa, const Memory& content)
     {
-        kvm_tdx_cmd cmd{.id = id, .flags = 0, .data = reinterpret_cast<u64>(data), .hw_error = 0};
-        return host_.ioctl(fd, KVM_MEMORY_ENCRYPT_OP, &cmd);
-    }
-    bool add_private(u32 slot, u64 gpa, Memory& content)
-    {
-        kvm_create_guest_memfd create{.size = content.size(), .flags = 0, .reserved = {}};
-        const int gmem = static_cast<int>(host_.ioctl(files_.vm, KVM_CREATE_GUEST_MEMFD, &create));
+        const long gmem = td_.add_private(slot, gpa, content);
         if (gmem < 0)
             return false;
-        files_.others.push_back(gmem);
-        kvm_userspace_memory_region2 region{};
-        region.slot = slot;
-        region.flags = KVM_MEM_GUEST_MEMFD;
-        region.guest_phys_addr = gpa;
-        region.memory_size = content.size();
-        region.userspace_addr = content.address();
-        region.guest_memfd = static_cast<u32>(gmem);
-        kvm_memory_attributes attributes{
-            .address = gpa, .size = content.size(), .attributes = KVM_MEMORY_ATTRIBUTE_PRIVATE, .flags = 0};
-        kvm_tdx_init_mem_region add{
-            .source_addr = content.address(), .gpa = gpa, .nr_pages = content.size() / base::kPageSize};
-        return host_.ioctl(files_.vm, KVM_SET_USER_MEMORY_REGION2, &region) == 0 &&
-               host_.ioctl(files_.vm, KVM_SET_MEMORY_ATTRIBUTES, &attributes) == 0 &&
-               command(files_.vcpu, KVM_TDX_INIT_MEM_REGION, &add) == 0;
+        files_.others.push_back(static_cast<int>(gmem));
+        return td_.load(files_.vcpu, gpa, content, content.bytes / kPageSize) == 0;
     }
 
     Input& in_;
     KvmHost& host_;
-    Memory boot_{base::kPageSize}, tables_{4 * base::kPageSize}, shared_{base::kPageSize};
+    Memory boot_{kPageSize}, tables_{4 * kPageSize}, shared_{kPageSize};
     VmFiles files_{host_, KVM_X86_TDX_VM};
+    rig::TdVm td_{host_.device()};
 };
 
 } // namespace

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fuzzes what reads a firmware image: the TDVF metadata, the machine that is planned from it, its
 // measurement.
+#include <cctype>
+
+#include "fuzz/depth.h"
 #include "fuzz/input.h"
 #include "fuzz/target.h"
 #include "unit/vmm/firmware_image.h"
@@ -54,12 +57,19 @@ std::vector<u8> draw_image(Input& in)
     return builder.bytes;
 }
 
+std::string without_numbers(std::string text)
+{
+    std::erase_if(text, [](char c) { return std::isxdigit(static_cast<unsigned char>(c)); });
+    return text;
+}
+
 void run(Input in)
 {
     const u8 kind = in.byte();
     const std::vector<u8> image =
         kind & 1 ? draw_image(in) : std::vector<u8>(in.rest().begin(), in.rest().end());
     const auto tdvf = vmm::parse_tdvf(image);
+    Depth::reached("answers", tdvf.ok() ? "a firmware image" : without_numbers(tdvf.error().text));
     if (tdvf.ok())
         use(image, tdvf.value());
     vmm::MachineConfig config;
@@ -70,6 +80,7 @@ void run(Input in)
     for (u64 i = in.below(3); i > 0; --i)
         config.testdevs.push_back({in.number(), in.number()});
     const auto plan = vmm::plan_machine(std::move(config));
+    Depth::reached("plans", plan.ok() ? "a machine" : without_numbers(plan.error().text));
     if (plan.ok())
         use(image, plan.value().tdvf);
 }

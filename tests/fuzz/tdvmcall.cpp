@@ -2,6 +2,7 @@
 // Fuzzes TDG.VP.VMCALL through the TDX module and KVM: any registers from the guest, any answers from the
 // VMM, with devices, memory attributes and mappings that change in between. The guest is a script.
 #include "fuzz/budget.h"
+#include "fuzz/depth.h"
 #include "fuzz/input.h"
 #include "fuzz/target.h"
 #include "spec/tdx_ghci.h"
@@ -23,6 +24,8 @@ class Session {
     explicit Session(Input& in) : in_(in) { td_.build(); }
     ~Session()
     {
+        for (const trace::Record& record : host_.sink.records)
+            Depth::reached(record);
         (void)host_.device->munmap(td_.run, kVcpuMmapSize);
         for (const int fd : {td_.vcpu, td_.vm, td_.gmem, td_.sys})
             (void)host_.device->close(fd);

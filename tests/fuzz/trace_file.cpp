@@ -2,6 +2,7 @@
 // Fuzzes the reading of recorded traces: any bytes, or lines made of the names that a trace has.
 #include <sstream>
 
+#include "fuzz/depth.h"
 #include "fuzz/input.h"
 #include "fuzz/target.h"
 #include "trace/summary.h"
@@ -39,9 +40,15 @@ void run(Input in)
         const auto line = reader.next();
         if (!line.ok() || line.value() == nullptr)
             break;
+        if (line.value()->row != nullptr)
+            Depth::reached("events", line.value()->row->name);
         summary.add(*line.value());
     }
     summary.finish();
+    for (const auto& [access, tally] : summary.accesses)
+        Depth::reached("answers", trace::name_of(access.answer));
+    for (const auto& [ve, tally] : summary.ves)
+        Depth::reached("ves", ve.call.empty() ? "without a call" : "with a call");
 }
 
 } // namespace
