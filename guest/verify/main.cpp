@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A TD that verifies the TDREPORT of another one: --initrd is the report. It checks the MAC with TDG.MR.VERIFYREPORT, for
-// which both must run on one platform (--platform-key), and the hashes by which the MAC covers the rest.
+// A TD that verifies the TDREPORT of another one: --initrd is the report. It checks the MAC with
+// TDG.MR.VERIFYREPORT, for which both must run on one platform (--platform-key), and the hashes by which the
+// MAC covers the rest.
 #include "guest/firmware/console.h"
 #include "guest/firmware/tdx.h"
 #include "guest/linux/fw_cfg.h"
