@@ -46,10 +46,10 @@ bool only_adds_rights(u64 before, u64 after)
 
 TdpMmu::~TdpMmu()
 {
-    if (direct_ == Hpa())
+    if (direct_root() == Hpa())
         return;
     std::vector<Hpa> tables;
-    collect(direct_, levels_ - 1, tables);
+    collect(direct_root(), levels_ - 1, tables);
     for (const Hpa table : tables)
         vm_.memory().free_page(table);
     for (const Hpa table : split_)
@@ -67,8 +67,8 @@ Result<void, Errno> TdpMmu::make_roots(unsigned levels, bool mirror)
 {
     const std::lock_guard guard(lock);
     levels_ = levels;
-    if (direct_ == Hpa())
-        direct_ = TRY(alloc_table());
+    if (direct_root() == Hpa())
+        direct_.store(TRY(alloc_table()).value());
     if (mirror && mirror_ == Hpa())
         mirror_ = TRY(alloc_table());
     return {};
@@ -77,7 +77,7 @@ Result<void, Errno> TdpMmu::make_roots(unsigned levels, bool mirror)
 u64 TdpMmu::lookup(Gfn gfn, bool mirror, unsigned* at_level) const
 {
     const u64 index = mirror ? gfn.value() : (gfn | vm_.gfn_direct_bits.value()).value();
-    Hpa table = mirror ? mirror_ : direct_;
+    Hpa table = mirror ? mirror_ : direct_root();
     for (unsigned level = levels_ - 1;; --level) {
         const u64 spte = mem::load<u64>(entry_of(table, index, level));
         if (at_level)
@@ -92,7 +92,7 @@ RetPf TdpMmu::map(PageFault& fault)
 {
     const bool mirror = fault.is_private;
     const u64 index = mirror ? fault.gfn.value() : (fault.gfn | vm_.gfn_direct_bits.value()).value();
-    Hpa table = mirror ? mirror_ : direct_;
+    Hpa table = mirror ? mirror_ : direct_root();
     for (unsigned level = levels_ - 1;; --level) {
         const Hpa entry = entry_of(table, index, level);
         u64 spte = mem::load<u64>(entry);
@@ -171,9 +171,9 @@ TlbFlush TdpMmu::zap_leafs(Gfn start, Gfn end, Roots roots)
     TlbFlush flush;
     const u64 direct_bits = vm_.gfn_direct_bits.value();
     // A VM without a mirror has one root, whatever the filter says.
-    if (direct_ != Hpa() && (roots != Roots::private_only || mirror_ == Hpa()))
-        flush |=
-            zap_table(direct_, levels_ - 1, 0, start.value() | direct_bits, end.value() | direct_bits, false);
+    if (direct_root() != Hpa() && (roots != Roots::private_only || mirror_ == Hpa()))
+        flush |= zap_table(direct_root(), levels_ - 1, 0, start.value() | direct_bits,
+                           end.value() | direct_bits, false);
     if (mirror_ != Hpa() && roots != Roots::shared_only)
         flush |= zap_table(mirror_, levels_ - 1, 0, start.value(), end.value(), true);
     return flush;
@@ -205,9 +205,9 @@ TlbFlush TdpMmu::zap_table(Hpa table, unsigned level, u64 table_gfn, u64 start, 
 TlbFlush TdpMmu::write_protect(Gfn start, Gfn end)
 {
     const u64 direct_bits = vm_.gfn_direct_bits.value();
-    if (direct_ == Hpa())
+    if (direct_root() == Hpa())
         return {};
-    return write_protect_table(direct_, levels_ - 1, 0, start.value() | direct_bits,
+    return write_protect_table(direct_root(), levels_ - 1, 0, start.value() | direct_bits,
                                end.value() | direct_bits);
 }
 
@@ -248,9 +248,9 @@ Result<std::vector<Hpa>, Errno> TdpMmu::replace_direct_root()
 {
     std::vector<Hpa> old;
     const Hpa fresh = TRY(alloc_table());
-    if (direct_ != Hpa())
-        collect(direct_, levels_ - 1, old);
-    direct_ = fresh;
+    if (direct_root() != Hpa())
+        collect(direct_root(), levels_ - 1, old);
+    direct_.store(fresh.value());
     return old;
 }
 

@@ -39,7 +39,9 @@ class TdpMmu {
 
     // Makes the roots that the VM lacks. `mirror`: also the mirror root. 4 or 5 levels.
     [[nodiscard]] Result<void, Errno> make_roots(unsigned levels, bool mirror);
-    [[nodiscard]] Hpa direct_root() const { return direct_; }
+    // A vCPU loads it while the root is replaced: it may still get the old one, but then the request that
+    // follows the replacement makes it leave the guest and load it again, before the old tables are freed.
+    [[nodiscard]] Hpa direct_root() const { return Hpa(direct_.load()); }
     [[nodiscard]] Hpa mirror_root() const { return mirror_; }
     [[nodiscard]] unsigned levels() const { return levels_; }
 
@@ -76,7 +78,7 @@ class TdpMmu {
     void collect(Hpa table, unsigned level, std::vector<Hpa>& tables) const;
 
     Vm& vm_;
-    Hpa direct_;
+    std::atomic<u64> direct_{0}; // changed with `lock` held
     Hpa mirror_;
     unsigned levels_ = 4;
     std::atomic<u64> invalidate_seq_{0};
