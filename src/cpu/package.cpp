@@ -16,6 +16,8 @@ Package::Package(unsigned logical_processors, const LpFactory& make_lp, mem::Hos
 
 Package::~Package() = default;
 
+// DEVIATION: when all processors are taken, the thread waits until a KVM_RUN ends; a kernel would share them
+// by preemption.
 LogicalProcessor& Package::acquire(unsigned hint)
 {
     std::unique_lock lock(mutex_);

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table of instructions: those of KVM's emulator that can touch a device. Not among them, in KVM as here:
 // VEX and EVEX, POPCNT, CRC32, CMPXCHG16B, SSE arithmetic, MOVQ and MOVD between XMM registers and memory.
+// DEVIATION: KVM also emulates LGDT, LIDT, SGDT, SIDT, LLDT, LTR, FXSAVE, FXRSTOR, far branches, loads of
+// segment registers and LDS to LSS with their operand in a device; here these end in
+// KVM_INTERNAL_ERROR_EMULATION.
 #include "emul/table.h"
 
 #include <algorithm>
