@@ -244,18 +244,30 @@ Result<const Instruction*, Fault> Engine::left(ExitCode code)
     case ExitCode::system: {
         const Block* block = cache_->containing(frame_.exit_from - 1);
         CHECK(block && block->system);
+        if (block->insns.size() > 1)
+            past_first();
         last_bytes_ = {block->system->bytes, block->system->length()};
         return block->system.get();
     }
     case ExitCode::raise: {
         const Block* block = cache_->containing(frame_.exit_from - 1);
         CHECK(block);
+        if (block->insns.size() > 1)
+            past_first();
         last_bytes_ = std::span(block->bytes).last(block->insns.back().length);
         return fail(raise(static_cast<Vector>(frame_.exit_code >> 8), 0));
     }
     }
     CHECK(false);
     return nullptr;
+}
+
+// SDM: RFLAGS.RF, and "Interruptibility State": neither outlasts one instruction.
+void Engine::past_first()
+{
+    CpuState& s = frame_.state;
+    s.rflags &= ~spec::rflags::RF;
+    s.interruptibility &= ~(spec::interruptibility::STI | spec::interruptibility::MOV_SS);
 }
 
 // Sets RIP to the instruction that could not complete; its registers are exact.
@@ -265,6 +277,8 @@ void Engine::fault_in_block(u64 host_address, u16 index)
     CHECK(block && index < block->insns.size());
     const GuestInsn& insn = block->insns[index];
     CpuState& s = frame_.state;
+    if (index > 0)
+        past_first();
     s.rip = frame_.page_gva + insn.offset;
     if (!s.code64())
         s.rip = static_cast<u32>(s.rip);
@@ -317,6 +331,8 @@ SlowResult Engine::call_system(Frame* frame, u64 call_address, u32, u64 return_a
     const auto& call = *reinterpret_cast<const SystemCall*>(call_address);
     CpuState& s = frame->state;
     const u64 mask = s.code64() ? ~u64{0} : 0xffffffff;
+    if (call.index > 0)
+        engine.past_first();
     s.rip = (frame->page_gva + call.offset) & mask;
     s.rflags = (s.rflags & ~spec::rflags::kArithmetic) | (frame->host_flags & spec::rflags::kArithmetic);
     engine.last_bytes_ = {call.insn.bytes, call.insn.length()};
@@ -325,8 +341,10 @@ SlowResult Engine::call_system(Frame* frame, u64 call_address, u32, u64 return_a
     const Result<bool, Fault> done = engine.port_.execute(call.insn);
     engine.in_access_ = 0;
     frame->host_flags = (s.rflags & spec::rflags::kArithmetic) | spec::rflags::FIXED1;
-    if (done && done.value()) [[likely]]
+    if (done && done.value()) [[likely]] {
+        engine.past_first();
         return {.host = 1, .skip = 0};
+    }
     if (!done)
         engine.pending_fault_ = done.error();
     frame->exit_code = static_cast<u64>(done ? ExitCode::ended : ExitCode::fault);

@@ -110,6 +110,7 @@ class Engine {
     [[nodiscard]] Result<const decode::Instruction*, Fault> left(ExitCode code);
     void resume_others(); // where a LOCKed access stopped them
     void fault_in_block(u64 host_address, u16 index);
+    void past_first(); // an instruction of the block has completed
 
     // A host signal in translated code. True if it was the guest's fault: the context then leads out of the
     // block.

@@ -231,5 +231,29 @@ TEST_P(Core, AJumpToLinearAddressZero)
     EXPECT_EQ(machine.handled_vector(), 14);
 }
 
+// What holds for one instruction does not show at an exit of the one behind it. SDM: RFLAGS.RF,
+// "Interruptibility State".
+TEST_P(Core, ShadowsEndWithTheFirstInstruction)
+{
+    machine.set_entry(Gpa(GuestMachine::kData), spec::ept::SUPPRESS_VE);
+    machine.lp.invept_all();
+    for (const bool first : {true, false}) {
+        machine.vmcs.rflags |= spec::rflags::IF | spec::rflags::RF;
+        machine.vmcs.interruptibility = spec::interruptibility::STI;
+        machine.gpr(Gpr::rbx) = GuestMachine::kData;
+        // mov rax, [rbx]; behind NOT RDX, or not
+        const ExitReason exit =
+            first ? machine.run({0x48, 0x8b, 0x03}) : machine.run({0x48, 0xf7, 0xd2, 0x48, 0x8b, 0x03});
+        EXPECT_EQ(exit, ExitReason::EPT_VIOLATION);
+        EXPECT_EQ(machine.vmcs.interruptibility, first ? spec::interruptibility::STI : 0u);
+        EXPECT_EQ((machine.vmcs.rflags & spec::rflags::RF) != 0, first);
+    }
+    machine.vmcs.rflags |= spec::rflags::RF;
+    machine.gpr(Gpr::rdi) = GuestMachine::kData + 0x1000;
+    machine.gpr(Gpr::rcx) = 4;
+    EXPECT_EQ(machine.run({0xf3, 0xaa}), ExitReason::VMCALL); // rep stosb; vmcall
+    EXPECT_FALSE(machine.vmcs.rflags & spec::rflags::RF);
+}
+
 } // namespace
 } // namespace seamless
