@@ -7,104 +7,20 @@
 #include "guest/firmware/exceptions.h"
 #include "guest/firmware/machine.h"
 #include "guest/firmware/memory.h"
-#include "guest/firmware/tdx.h"
 #include "guest/tests/apic.h"
+#include "guest/tests/virtio_driver.h"
 
 namespace seamless::guest {
 namespace {
 
-constexpr u64 kTransports = 0xfeb00000, kTransportSize = 0x200, kIoapic = 0xfec00000;
+constexpr u64 kIoapic = 0xfec00000;
 constexpr unsigned kEntropyPin = 23, kVector = 48;
-constexpr u64 kShared = 0x2000000, kSharedSize = 0x10000; // RAM that device and driver share
-constexpr u64 kHole = 0xd0000000;                         // no memory
-constexpr u64 kVersion1 = bit(32), kAccessPlatform = bit(33);
-constexpr u8 kFeaturesOk = 8, kDriverOk = 4, kNeedsReset = 64;
-constexpr u16 kNext = 1, kWrite = 2;
+constexpr u64 kHole = 0xd0000000; // no memory
 constexpr u32 kIn = 0, kOut = 1, kFlush = 4;
 constexpr unsigned kSector = 512;
 
-u64 registers, memory; // where they are mapped
 volatile unsigned interrupts;
 alignas(4096) u8 secret[kSector];
-
-struct Piece {
-    u64 address;
-    u32 length;
-    u16 flags;
-};
-
-// A device with one queue in use, whose rings are in shared memory.
-class Device {
-  public:
-    explicit Device(unsigned index) : index_(index), rings_(kShared + 0x1000 * u64{index}) {}
-
-    [[nodiscard]] u32 read(u32 offset) const { return static_cast<u32>(load32(at(offset))); }
-    void write(u32 offset, u32 value) const { store32(at(offset), value); }
-    [[nodiscard]] u8 status() const { return static_cast<u8>(read(0x70)); }
-
-    bool negotiate(u64 features)
-    {
-        write(0x70, 0);
-        write(0x70, 3);
-        for (u32 half = 0; half < 2; ++half) {
-            write(0x24, half);
-            write(0x20, static_cast<u32>(features >> (32 * half)));
-        }
-        write(0x70, 3 | kFeaturesOk);
-        return (status() & kFeaturesOk) != 0;
-    }
-    void start()
-    {
-        (void)negotiate(kVersion1 | kAccessPlatform);
-        for (u64 i = 0; i < 0x1000; i += 8)
-            store64(local(rings_ + i), 0);
-        sent_ = 0;
-        write(0x30, 0);
-        write(0x38, 8);
-        write_address(0x80, rings_);
-        write_address(0x90, rings_ + 0x400);
-        write_address(0xa0, rings_ + 0x800);
-        write(0x44, 1);
-        write(0x70, status() | kDriverOk);
-    }
-    // The chain of `pieces`; false if the device does not return it.
-    template <unsigned kCount>
-    bool send(const Piece (&pieces)[kCount])
-    {
-        for (unsigned i = 0; i < kCount; ++i) {
-            const u64 to = local(rings_ + 16 * u64{i});
-            store64(to, pieces[i].address);
-            store32(to + 8, pieces[i].length);
-            store16(to + 12, static_cast<u16>(pieces[i].flags | (i + 1 < kCount ? kNext : 0)));
-            store16(to + 14, static_cast<u16>(i + 1));
-        }
-        store16(local(rings_ + 0x404 + 2 * (sent_ % 8u)), 0);
-        store16(local(rings_ + 0x402), ++sent_);
-        write(0x50, 0);
-        for (u64 i = 0; i < 200'000'000; ++i) {
-            if (static_cast<u16>(load16(local(rings_ + 0x802))) == sent_)
-                return true;
-            if ((i & 0xffff) == 0xffff && (status() & kNeedsReset) != 0)
-                return false;
-            asm volatile("pause");
-        }
-        return false;
-    }
-
-    static u64 local(u64 address) { return memory + (address - kShared); }
-
-  private:
-    [[nodiscard]] u64 at(u32 offset) const { return registers + kTransportSize * index_ + offset; }
-    void write_address(u32 offset, u64 address) const
-    {
-        write(offset, static_cast<u32>(address));
-        write(offset + 4, static_cast<u32>(address >> 32));
-    }
-
-    unsigned index_;
-    u64 rings_;
-    u16 sent_ = 0;
-};
 
 constexpr u64 kHeader = kShared + 0x8000, kStatus = kShared + 0x8100, kData = kShared + 0x9000;
 
@@ -227,11 +143,8 @@ void refusals()
 bool guest_main(const Machine& machine)
 {
     apic::enable();
-    registers = map_device(machine, kTransports);
     const u64 ioapic = map_device(machine, kIoapic);
-    if (machine.td)
-        check_equal(vmcall(kMapGpa, kShared | machine.shared_bit, kSharedSize).status, 0, "MapGPA");
-    memory = map_device(machine, kShared);
+    map_virtio(machine);
     identities();
     negotiation(machine);
     entropy(ioapic);

@@ -65,6 +65,34 @@ class Guest(Disks):
         self.assertGreater(devices, 100)
 
 
+class Streams(unittest.TestCase):
+    """A guest that gets an address by DHCP and answers its console in upper case until a full stop."""
+
+    def test_network_and_console(self):
+        for kind in ("td", "plain"):
+            for engine in ("full", "step"):
+                with self.subTest(kind=kind, engine=engine):
+                    result = self.streams(b"hello, \x01x virtio.", "--vm", kind, "--engine", engine, "--console", "stdio", "--serial", "null")
+                    self.assertEqual((result.returncode, result.stdout), (0, b"HELLO, \x01X VIRTIO."), result.stderr)
+
+    def test_without_its_devices(self):
+        result = self.streams(b".", "--net", "none", "--console", "stdio")
+        self.assertEqual(result.returncode & 1, 1, result.stderr)
+        self.assertIn(b"FAIL there is a network device", result.stdout)
+
+    def test_console_to_a_file(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / "console"
+            result = self.streams(b"", "--console", f"file:{file}", "--serial", "null", "--timeout", "3")
+            self.assertEqual((result.returncode, result.stdout), (4, b""), result.stderr)
+            self.assertEqual(file.read_bytes(), b"")  # nobody types
+
+    @staticmethod
+    def streams(keys, *arguments):
+        limit = () if "--timeout" in arguments else ("--timeout", str(LIMIT - 20))
+        return subprocess.run([SEAMLESS, "run", "--firmware", GUESTS / "virtio_streams.fd", *limit, *arguments], input=keys, capture_output=True, timeout=LIMIT, check=False)
+
+
 class Options(Disks):
     def refused(self, *arguments):
         result = run("--firmware", GUESTS / "hang.fd", *arguments)
