@@ -44,6 +44,23 @@ bool has_subleaves(u32 leaf)
            leaf == 0x1f;
 }
 
+// What is offered whatever the host has: KVM's own MSRs against speculation, and for AMD's processors that
+// they need none of their own.
+struct Offered {
+    u32 leaf;
+    bool amd_only;
+    u32 kvm_cpuid_entry2::*reg;
+    u32 bits;
+};
+constexpr u32 kAmdFeatures2 = 0x80000021;
+constexpr Offered kOffered[] = {
+    {7, false, &kvm_cpuid_entry2::edx, 1u << 26 | 1u << 29},           // SPEC_CTRL, ARCH_CAPABILITIES
+    {kAmdFeatures2, true, &kvm_cpuid_entry2::eax, 1u << 5 | 1u << 29}, // VERW_CLEAR, SRSO_NO
+    {kAmdFeatures2, true, &kvm_cpuid_entry2::ecx, 1u << 1 | 1u << 2},  // TSA_SQ_NO, TSA_L1_NO
+};
+
+bool is_amd() { return cpu::native_cpuid(0, 0).ebx == 0x68747541; } // "Auth"
+
 void add_leaf(std::vector<kvm_cpuid_entry2>& all, u32 leaf, u32 subleaf)
 {
     const cpu::CpuidResult r = cpu::native_cpuid(leaf, subleaf);
@@ -55,6 +72,11 @@ void add_leaf(std::vector<kvm_cpuid_entry2>& all, u32 leaf, u32 subleaf)
         e.ecx |= 1u << 21 | 1u << 24 | 1u << 31; // x2APIC, TSC deadline, hypervisor
     if (leaf == 0x80000008)
         e.eax &= ~0x00ff0000u;
+    if (leaf == 0x80000000 && is_amd())
+        e.eax = std::max(e.eax, kAmdFeatures2);
+    for (const Offered& row : kOffered)
+        if (row.leaf == leaf && subleaf == 0 && (!row.amd_only || is_amd()))
+            e.*row.reg |= row.bits;
     all.push_back(e);
 }
 
@@ -74,8 +96,9 @@ std::vector<kvm_cpuid_entry2> Kvm::supported_cpuid() const
 {
     std::vector<kvm_cpuid_entry2> all;
     for (const u32 base : {0u, 0x80000000u}) {
-        const u32 last = std::min(cpu::native_cpuid(base, 0).eax, base + 0x30);
-        for (u32 leaf = base; leaf <= last; ++leaf) {
+        add_leaf(all, base, 0);
+        const u32 last = std::min(all.back().eax, base + 0x30);
+        for (u32 leaf = base + 1; leaf <= last; ++leaf) {
             add_leaf(all, leaf, 0);
             if (has_subleaves(leaf))
                 add_subleaves(all, leaf);

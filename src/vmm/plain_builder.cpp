@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Builds a plain VM that starts the same firmware image in the state a TD starts in, so that one image serves
 // both.
+#include <algorithm>
+
+#include "vmm/cpuid.h"
 #include "vmm/vm_builder.h"
 
 namespace seamless::vmm {
@@ -71,6 +74,25 @@ Result<void, Message> set_state(const Vcpu& vcpu, u64 hob_address)
     return {};
 }
 
+// What a PC's firmware sets on AMD's processors: the counter runs at the frequency of P0, which Linux checks.
+Result<void, Message> set_hwcr(const Vm& vm)
+{
+    constexpr u32 kHwcr = 0xc0010015, kAuth = 0x68747541; // "Auth" of AuthenticAMD
+    constexpr u64 kTscFreqSel = bit(24);
+    const CpuidTable supported = TRY(supported_cpuid(vm.kvm));
+    const bool amd = std::any_of(supported.begin(), supported.end(),
+                                 [](const kvm_cpuid_entry2& e) { return e.function == 0 && e.ebx == kAuth; });
+    if (!amd)
+        return {};
+    struct {
+        kvm_msrs header{.nmsrs = 1, .pad = 0};
+        kvm_msr_entry entry{.index = kHwcr, .reserved = 0, .data = kTscFreqSel};
+    } msrs;
+    for (const Vcpu& vcpu : vm.vcpus) // KVMs of before 6.7 have no such bit: the guest complains, and runs
+        TRY(vcpu.fd().call("KVM_SET_MSRS", KVM_SET_MSRS, &msrs));
+    return {};
+}
+
 } // namespace
 
 Result<void, Message> detail::build_plain(Vm& vm, const MachinePlan& plan)
@@ -84,7 +106,7 @@ Result<void, Message> detail::build_plain(Vm& vm, const MachinePlan& plan)
     TRY(create_vcpus(vm, plan));
     for (const Vcpu& vcpu : vm.vcpus)
         TRY(set_state(vcpu, plan.hob_address));
-    return {};
+    return set_hwcr(vm);
 }
 
 } // namespace seamless::vmm

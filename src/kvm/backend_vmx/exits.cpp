@@ -69,12 +69,7 @@ Handled handle_cpuid(Vcpu& vcpu)
 {
     cpu::GuestContext& c = context(vcpu);
     u32 eax = static_cast<u32>(c[Gpr::rax]), ecx = static_cast<u32>(c[Gpr::rcx]), ebx = 0, edx = 0;
-    const u32 leaf = eax, subleaf = ecx;
-    kvm_cpuid(vcpu, eax, ebx, ecx, edx);
-    if (leaf == 1) // OSXSAVE follows CR4
-        ecx = (ecx & ~(1u << 27)) | (vmx_cr4(*vcpu.vmx) & cr4::OSXSAVE ? 1u << 27 : 0);
-    if (leaf == 7 && subleaf == 0) // OSPKE too
-        ecx = (ecx & ~(1u << 4)) | (vmx_cr4(*vcpu.vmx) & cr4::PKE ? 1u << 4 : 0);
+    vmx_cpuid(vcpu, eax, ebx, ecx, edx);
     c[Gpr::rax] = eax;
     c[Gpr::rbx] = ebx;
     c[Gpr::rcx] = ecx;

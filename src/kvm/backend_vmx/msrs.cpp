@@ -23,6 +23,56 @@ struct MsrRow {
 constexpr u64 kAll = ~u64{0};
 constexpr u32 number(Msr m) { return static_cast<u32>(m); }
 
+// AMD's hardware configuration: McStatusWrEn and TscFreqSel are kept; three bits for the caches mean nothing
+// here.
+constexpr u32 kHwcr = 0xc0010015;
+constexpr u64 kHwcrKept = bit(18) | bit(24), kHwcrIgnored = bit(3) | bit(6) | bit(8);
+
+// What this platform's processors have been spared, so that guests do without needless measures.
+// IA32_ARCH_CAPABILITIES: RDCL_NO, IBRS_ALL, SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO, PSCHANGE_MC_NO, TAA_NO,
+// SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO, ITS_NO.
+constexpr u64 kArchCapabilities =
+    bit(0) | bit(1) | bits(6, 3) | bit(8) | bits(15, 13) | bit(20) | bit(24) | bits(27, 26) | bit(62);
+constexpr u64 kSpecCtrl = bits(2, 0) | bit(7); // IBRS, STIBP, SSBD, PSFD
+
+// AMD's MSRs that KVM reads as 0; writes of some are ignored, of the others refused.
+struct ZeroMsr {
+    u32 index;
+    bool writes_ignored;
+};
+constexpr ZeroMsr kZeroMsrs[] = {
+    {0xc0010010, false}, // SYSCFG
+    {0xc001001f, true},  // NB_CFG
+    {0xc0010055, false}, // INT_PENDING_MSG
+    {0xc0010058, false}, // MMIO_CONF_BASE
+    {0xc0010112, false}, // TSEG_ADDR
+    {0xc0010113, false}, // TSEG_MASK
+    {0xc0010117, true},  // VM_HSAVE_PA
+    {0xc0011022, true},  // DC_CFG
+    {0xc0011023, true},  // TW_CFG
+    {0xc001102a, true},  // BU_CFG2
+    {0xc001102c, true},  // EX_CFG
+};
+static_assert(base::strictly_ascending(kZeroMsrs, &ZeroMsr::index));
+
+// Whether the guest's own CPUID offers a bit of leaf 7's EDX.
+bool offers(const Vcpu& vcpu, unsigned edx_bit)
+{
+    const spec::kvm::kvm_cpuid_entry2* leaf = find_cpuid_entry(vcpu, 7, 0);
+    return leaf != nullptr && test(leaf->edx, edx_bit);
+}
+
+// MSRs that a guest finds only where its CPUID says so, whatever their rows say. User space always does.
+bool hidden(const Vcpu& vcpu, u32 index, bool host)
+{
+    constexpr unsigned kSpecCtrlBit = 26, kArchCapabilitiesBit = 29;
+    if (host)
+        return false;
+    if (index == number(Msr::IA32_SPEC_CTRL))
+        return !offers(vcpu, kSpecCtrlBit);
+    return index == number(Msr::IA32_ARCH_CAPABILITIES) && !offers(vcpu, kArchCapabilitiesBit);
+}
+
 // clang-format off
 constexpr MsrRow kMsrs[] = {
     {number(Msr::IA32_TSC),                  kAll,       0, nullptr},
@@ -31,9 +81,11 @@ constexpr MsrRow kMsrs[] = {
     {number(Msr::IA32_APIC_BASE),            kAll,       0, nullptr, false},
     {number(Msr::IA32_FEATURE_CONTROL),      0,          1, nullptr},
     {number(Msr::IA32_TSC_ADJUST),           kAll,       0, nullptr},
+    {number(Msr::IA32_SPEC_CTRL),            kSpecCtrl,  0, nullptr},
     {number(Msr::IA32_BIOS_SIGN_ID),         0,          u64{1} << 32, nullptr},
     {number(Msr::MSR_PLATFORM_INFO),         0,          0, nullptr},
     {number(Msr::IA32_MTRRCAP),              0,          0x508, nullptr},
+    {number(Msr::IA32_ARCH_CAPABILITIES),    kArchCapabilities, kArchCapabilities, nullptr},
     {number(Msr::IA32_SYSENTER_CS),          0xffffffff, 0, [](VcpuVmx& v) -> u64& { return v.vmcs.sysenter_cs; }},
     {number(Msr::IA32_SYSENTER_ESP),         kAll,       0, [](VcpuVmx& v) -> u64& { return v.vmcs.sysenter_esp; }},
     {number(Msr::IA32_SYSENTER_EIP),         kAll,       0, [](VcpuVmx& v) -> u64& { return v.vmcs.sysenter_eip; }},
@@ -44,6 +96,7 @@ constexpr MsrRow kMsrs[] = {
     {number(Msr::IA32_PAT),                  0x0707070707070707, 0, [](VcpuVmx& v) -> u64& { return v.vmcs.pat; }},
     {number(Msr::IA32_MTRR_DEF_TYPE),        0xcff,      0, nullptr},
     {number(Msr::IA32_TSC_DEADLINE),         kAll,       0, nullptr},
+    {number(Msr::IA32_XSS),                  0,          0, nullptr}, // no supervisor state
     {spec::kvm::MSR_KVM_WALL_CLOCK_NEW,      kAll,       0, nullptr},
     {spec::kvm::MSR_KVM_SYSTEM_TIME_NEW,     kAll,       0, nullptr},
     {number(Msr::IA32_EFER),                 efer::SCE | efer::LME | efer::LMA | efer::NXE, 0, [](VcpuVmx& v) -> u64& { return v.vmcs.efer; }},
@@ -55,6 +108,7 @@ constexpr MsrRow kMsrs[] = {
     {number(Msr::IA32_GS_BASE),              kAll,       0, [](VcpuVmx& v) -> u64& { return v.vmcs.seg[static_cast<unsigned>(Seg::gs)].base; }, false},
     {number(Msr::IA32_KERNEL_GS_BASE),       kAll,       0, [](VcpuVmx& v) -> u64& { return v.context.kernel_gs_base; }},
     {number(Msr::IA32_TSC_AUX),              0xffffffff, 0, [](VcpuVmx& v) -> u64& { return v.context.tsc_aux; }},
+    {kHwcr,                                  kHwcrKept | kHwcrIgnored, 0, nullptr},
 };
 // clang-format on
 static_assert(base::strictly_ascending(kMsrs, &MsrRow::index));
@@ -131,7 +185,7 @@ std::span<const u32> vmx_msr_index_list()
     return {kList.first.data(), kList.second};
 }
 
-Result<u64, Errno> vmx_get_msr(Vcpu& vcpu, u32 index, bool)
+Result<u64, Errno> vmx_get_msr(Vcpu& vcpu, u32 index, bool host)
 {
     if (index >= kFirstX2apic && index <= kLastX2apic)
         return apic_here(vcpu) ? vcpu.lapic.read_msr(index) : Result<u64, Errno>(fail(Errno{EINVAL}));
@@ -144,7 +198,9 @@ Result<u64, Errno> vmx_get_msr(Vcpu& vcpu, u32 index, bool)
     if (index == number(Msr::IA32_TSC_DEADLINE))
         return apic_here(vcpu) ? vcpu.lapic.tsc_deadline() : 0;
     const MsrRow* row = base::find_row(kMsrs, &MsrRow::index, index);
-    if (!row && !is_mtrr(index))
+    if (base::find_row(kZeroMsrs, &ZeroMsr::index, index))
+        return 0;
+    if ((!row && !is_mtrr(index)) || hidden(vcpu, index, host))
         return fail(Errno{ENOENT});
     if (row && row->place)
         return row->place(*vcpu.vmx);
@@ -161,12 +217,19 @@ Result<void, Errno> vmx_set_msr(Vcpu& vcpu, u32 index, u64 data, bool host)
     const MsrRow* row = base::find_row(kMsrs, &MsrRow::index, index);
     if (index == number(Msr::IA32_BIOS_SIGN_ID) && !host)
         return {}; // a guest asks for the revision this way
-    if (!row && !is_mtrr(index))
+    if (const ZeroMsr* zero = base::find_row(kZeroMsrs, &ZeroMsr::index, index); zero && zero->writes_ignored)
+        return {};
+    if (index == number(Msr::IA32_PRED_CMD) && (host || offers(vcpu, 26))) // a barrier, and nothing to keep
+        return data & ~u64{1} ? Result<void, Errno>(fail(Errno{EINVAL})) : Result<void, Errno>();
+    if ((!row && !is_mtrr(index)) || hidden(vcpu, index, host))
         return fail(Errno{ENOENT});
-    if (row && (data & ~row->writable))
+    const bool read_only = index == number(Msr::IA32_ARCH_CAPABILITIES) && !host;
+    if (row && ((data & ~row->writable) || read_only))
         return fail(Errno{EINVAL});
     if (holds_address(index) && !is_canonical(vcpu, data))
         return fail(Errno{EINVAL});
+    if (index == kHwcr)
+        data &= ~kHwcrIgnored;
     const bool pat = index == number(Msr::IA32_PAT);
     if ((pat || (index >= kFirstFixedMtrr && index <= kLastMtrr)) && !memory_types(data, pat))
         return fail(Errno{EINVAL});

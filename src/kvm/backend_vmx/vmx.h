@@ -83,6 +83,8 @@ void vmx_end_step(VcpuVmx& vmx);
 
 // Raised by KVM in place of the instruction that exited.
 void vmx_queue_exception(Vcpu& vcpu, spec::Vector vector, u32 error_code = 0);
+// CPUID as the guest executes it: what follows CR4 and XCR0 included.
+void vmx_cpuid(const Vcpu& vcpu, u32& eax, u32& ebx, u32& ecx, u32& edx);
 void vmx_skip_instruction(Vcpu& vcpu);
 
 void vmx_get_regs(Vcpu& vcpu, spec::kvm::kvm_regs& regs);
