@@ -2,7 +2,7 @@
 # Debian's kernel and a static busybox, for tests and the demo: downloaded once and unpacked outside the repository,
 # never installed. To be sourced by bash.
 
-linux_cache=${SEAMLESS_LINUX:-${XDG_CACHE_HOME:-$HOME/.cache}/seamless/linux}
+linux_cache=${SEAMLESS_LINUX:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/seamless/linux}
 
 # fetch_linux: fills $linux_cache with vmlinuz, modules/ (a link to lib/modules/VERSION) and busybox. Fails, with a word
 # why, where they cannot be had.
