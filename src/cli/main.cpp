@@ -30,7 +30,8 @@ void add_run(CLI::App& app, RunOptions& o)
     run->add_option("--memory", o.memory, "RAM, as 512M or 2G; a bare number counts MiB")
         ->capture_default_str();
     run->add_option("--cpus", o.cpus, "Number of processors")->capture_default_str();
-    run->add_option("--serial", o.serial, "First serial port: stdio, null or file:NAME")
+    run->add_option("--serial", o.serial,
+                    "First serial port: stdio, null, pty (whose name it prints) or file:NAME")
         ->capture_default_str();
     run->add_option("--console", o.console,
                     "Virtio console (hvc0): as --serial; on stdio it gets the terminal's keys instead of the "

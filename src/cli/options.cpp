@@ -92,7 +92,8 @@ Result<SerialTarget, Message> parse_serial(std::string_view option, std::string_
         return SerialTarget{.kind = SerialTarget::Kind::null, .path = {}};
     if (text.starts_with("file:") && text.size() > 5)
         return SerialTarget{.kind = SerialTarget::Kind::file, .path = std::string(text.substr(5))};
-    return fail(Message{fmt::format("{} \"{}\": it can be stdio, null or file:NAME", option, text)});
+    return fail(Message{fmt::format("{} \"{}\": it can be stdio, null{} or file:NAME", option, text,
+                                    option == "--serial" ? ", pty" : "")});
 }
 
 Result<TraceTarget, Message> parse_trace(std::string_view text)

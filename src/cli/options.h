@@ -70,7 +70,7 @@ struct TraceTarget {
 [[nodiscard]] Result<u64, Message> parse_size(std::string_view option, std::string_view text, u64 unit);
 // "testdev,gpa=A,size=N".
 [[nodiscard]] Result<vmm::MemoryRange, Message> parse_device(std::string_view text);
-// "stdio", "null", "file:F".
+// "stdio", "null", "file:F"; "pty" is not for a target that only takes.
 [[nodiscard]] Result<SerialTarget, Message> parse_serial(std::string_view option, std::string_view text);
 // "F" or "F,ro".
 [[nodiscard]] DiskOption parse_disk(std::string_view text);

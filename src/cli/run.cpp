@@ -11,6 +11,7 @@
 #include "cli/commands.h"
 #include "cli/console.h"
 #include "cli/firmware.h"
+#include "cli/pty.h"
 #include "cli/software_host.h"
 #include "guest/builtin.h"
 #include "platform/host_clock.h"
@@ -78,9 +79,23 @@ std::string_view name_of(vmm::Outcome::Kind kind)
     return "internal_error";
 }
 
-vmm::Outcome run_machine(vmm::Machine& machine, vmm::InspectionPort& inspection, const RunOptions& o)
+// The far end of the serial port: one of the two.
+struct SerialPort {
+    std::unique_ptr<SerialOutput> output;
+    std::unique_ptr<Pty> pty;
+
+    [[nodiscard]] devices::SerialSink& sink() const
+    {
+        return pty ? static_cast<devices::SerialSink&>(*pty) : *output;
+    }
+};
+
+vmm::Outcome run_machine(vmm::Machine& machine, vmm::InspectionPort& inspection, const RunOptions& o,
+                         Pty* pty)
 {
     using Kind = vmm::Outcome::Kind;
+    if (pty != nullptr)
+        pty->listen([&](std::span<const u8> bytes) { return machine.receive(bytes); });
     // One reader only: the terminal's keys go to the virtio console where that is on the terminal.
     const bool to_virtio = o.console == "stdio";
     Console console(o.serial == "stdio" || to_virtio,
@@ -94,8 +109,11 @@ vmm::Outcome run_machine(vmm::Machine& machine, vmm::InspectionPort& inspection,
                                  {.kind = Kind::signal, .value = static_cast<u32>(number), .report = {}});
                          },
                      .quit = [&] { machine.end({.kind = Kind::powered_off, .value = 0, .report = {}}); }});
-    return machine.run(
-        {.timeout_ms = static_cast<u64>(std::ceil(o.timeout * 1000)), .inspection = &inspection});
+    const vmm::Outcome outcome =
+        machine.run({.timeout_ms = static_cast<u64>(std::ceil(o.timeout * 1000)), .inspection = &inspection});
+    if (pty != nullptr)
+        pty->stop();
+    return outcome;
 }
 
 void report(const vmm::Outcome& outcome, const RunOptions& o)
@@ -116,6 +134,18 @@ Result<std::unique_ptr<SerialOutput>, Message> output(std::string_view option, c
     return SerialOutput::open(option, TRY(parse_serial(option, text)));
 }
 
+Result<SerialPort, Message> open_serial(const RunOptions& o)
+{
+    SerialPort port;
+    if (o.serial == "pty") {
+        port.pty = TRY(Pty::open());
+        fmt::print(stderr, "seamless: the serial port is {}\n", port.pty->name());
+    } else {
+        port.output = TRY(SerialOutput::open("--serial", TRY(parse_serial("--serial", o.serial))));
+    }
+    return port;
+}
+
 } // namespace
 
 int run_command(const RunOptions& o)
@@ -126,7 +156,7 @@ int run_command(const RunOptions& o)
     const auto planned = plan(o, linux_payload.value().get());
     if (!planned.ok())
         return complain(planned.error(), kUsage);
-    auto serial = output("--serial", o.serial);
+    const auto serial = open_serial(o);
     if (!serial.ok())
         return complain(serial.error(), kUsage);
     auto console = output("--console", o.console);
@@ -157,11 +187,12 @@ int run_command(const RunOptions& o)
     if (!host.ok())
         return complain(host.error(), kOurBug);
     const HostClock clock;
-    auto machine = vmm::Machine::build(host.value()->kvm(), planned.value(), *serial.value(), clock,
+    auto machine = vmm::Machine::build(host.value()->kvm(), planned.value(), serial.value().sink(), clock,
                                        std::move(backends).value());
     if (!machine.ok())
         return complain(machine.error(), kOurBug);
-    const vmm::Outcome outcome = run_machine(*machine.value(), host.value()->inspection(), o);
+    const vmm::Outcome outcome =
+        run_machine(*machine.value(), host.value()->inspection(), o, serial.value().pty.get());
     report(outcome, o);
     if (machine.value()->stuck()) // a thread still uses the machine: nothing may be taken from under it
         _exit(outcome.exit_status());

@@ -120,6 +120,35 @@ class Ends(unittest.TestCase):
         self.assertEqual(run.end(), (2, True))
 
 
+class Pty(unittest.TestCase):
+    def start(self, guest, *options):
+        # pylint: disable=consider-using-with
+        program = subprocess.Popen([SEAMLESS, "run", "--net", "none", "--serial", "pty", "--timeout", "50", "--firmware", str(GUESTS / f"{guest}.fd"), *options],
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(program.communicate)
+        self.addCleanup(program.kill)
+        line = program.stderr.readline().decode()
+        self.assertRegex(line, "^seamless: the serial port is /dev/pts/[0-9]+\n$")
+        return program, line.split()[-1]
+
+    def test_the_serial_port_is_a_terminal_of_its_own(self):
+        program, name = self.start("hang")
+        port = os.open(name, os.O_RDWR | os.O_NOCTTY)
+        self.addCleanup(os.close, port)
+        output = b""
+        while b"hanging" not in output:
+            self.assertTrue(select.select([port], [], [], PATIENCE)[0], output)
+            output += os.read(port, 4096)
+        self.assertFalse(termios.tcgetattr(port)[LFLAG] & (termios.ICANON | termios.ECHO))
+        os.write(port, b"x" * 3000)  # a guest that never reads holds nobody up
+        program.terminate()
+        self.assertEqual((program.wait(PATIENCE), program.stdout.read()), (128 + signal.SIGTERM, b""))
+
+    def test_a_guest_whose_port_nobody_opens_runs_to_its_end(self):
+        program, _ = self.start("seamless", "--device", "testdev,gpa=0xfe000000,size=0x2000")
+        self.assertEqual(program.wait(PATIENCE), 0)
+
+
 class NoTerminal(unittest.TestCase):
     def test_a_pipe_is_input_and_nothing_in_it_is_special(self):
         result = subprocess.run([SEAMLESS, "run", "--timeout", "2", "--firmware", str(GUESTS / "hang.fd")], input=b"\x01x", capture_output=True, timeout=PATIENCE, check=False)

@@ -126,6 +126,7 @@ class Options(Disks):
 
     def test_consoles_that_cannot_be(self):
         self.refused("--console", "pty")
+        self.refused("--serial", "")
         self.refused("--console", "file:/nonexistent/x")
 
     def test_the_transports_place_is_taken(self):
