@@ -35,7 +35,7 @@ POWEROFF = "sh /etc/script\nsync\npoweroff -f\n"
 # A shell with job control, so that ^C reaches what runs in it.
 SHELL = """[ -f /etc/script ] && sh /etc/script
 echo "Type exit, or ^D, to power off."
-cttyhack setsid sh -i
+setsid cttyhack sh -i
 sync
 poweroff -f
 """
