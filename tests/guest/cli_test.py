@@ -48,7 +48,7 @@ class Usage(unittest.TestCase):
         for arguments in (["--memory", "12Q"], ["--memory", "0"], ["--memory", "99999999999999999999"], ["--memory", "2M"], ["--cpus", "0"],
                           ["--cpus", "1000"], ["--device", "disk"], ["--device", "testdev,gpa=0x1000"], ["--device", "testdev,gpa=0,size=8"],
                           ["--device", "testdev,gpa=0xfe000000,size=8,size=8"], ["--device", "testdev,gpa=zz,size=8"],
-                          ["--serial", "pty"], ["--serial", "file:/nonexistent/x"], ["--trace", "x.jsonl:nonsense"], ["--trace", ":kvm_exit"], ["--trace", "/nonexistent/x.json"], ["--platform-key", "/nonexistent"], ["--platform-key", "/dev/null"],
+                          ["--serial", "file:/nonexistent/x"], ["--trace", "x.jsonl:nonsense"], ["--trace", ":kvm_exit"], ["--trace", "/nonexistent/x.json"], ["--platform-key", "/nonexistent"], ["--platform-key", "/dev/null"],
                           ["--firmware", "/nonexistent"], ["--firmware", "/dev/null"], ["--firmware", __file__]):
             with self.subTest(arguments=arguments):
                 result = seamless("run", *arguments)
