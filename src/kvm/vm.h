@@ -14,9 +14,9 @@
 #include "kvm/coalesced_mmio.h"
 #include "kvm/io_bus.h"
 #include "kvm/ioeventfd.h"
-#include "kvm/kvmclock.h"
 #include "kvm/irqchip/irqfd.h"
 #include "kvm/irqchip/routing.h"
+#include "kvm/kvmclock.h"
 #include "kvm/memory_attributes.h"
 #include "kvm/memslots.h"
 #include "kvm/mmu/tdp_mmu.h"
@@ -110,7 +110,7 @@ class Vm {
     u32 bsp_vcpu_id = 0;
     TdpMmu mmu{*this};
     std::unique_ptr<KvmTdx> tdx;
-    const u64 tsc_at_creation;       // of the host: where the counters of a plain VM's vCPUs begin
+    const u64 tsc_at_creation; // of the host: where the counters of a plain VM's vCPUs begin
     KvmClock kvmclock;
     std::atomic<u64> tlb_flushes{0}; // for statistics and tests
 

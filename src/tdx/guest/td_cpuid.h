@@ -27,7 +27,8 @@ struct CpuidRow {
 // CPUID(1).EAX of this platform: Sapphire Rapids.
 inline constexpr u32 kNativeCpuid1Eax = 0x000806f8;
 // What such a platform has against speculation, whatever the host below has. CPUID(7,0).EDX: MD_CLEAR,
-// SPEC_CTRL, STIBP, L1D_FLUSH, ARCH_CAPABILITIES, SSBD. CPUID(7,2).EDX: PSFD, IPRED_CTRL, RRSBA_CTRL, BHI_CTRL.
+// SPEC_CTRL, STIBP, L1D_FLUSH, ARCH_CAPABILITIES, SSBD. CPUID(7,2).EDX: PSFD, IPRED_CTRL, RRSBA_CTRL,
+// BHI_CTRL.
 inline constexpr u32 kNativeCpuid7Edx = 0xbc000400;
 inline constexpr u32 kNativeCpuid72Edx = 0x17;
 

@@ -75,7 +75,8 @@ TEST_F(Virtualization, CpuidIsVirtual)
     EXPECT_TRUE(test(cpuid(1, 0).ecx, 31));
     EXPECT_FALSE(test(cpuid(1, 0).ecx, 28)) << "no AVX: XFAM has only x87 and SSE";
     EXPECT_EQ(cpuid(0xd, 0).eax, 3u);
-    EXPECT_EQ(cpuid(7, 0).edx & 0xbc000400, 0xbc000400) << "against speculation, as the platform's identity has";
+    EXPECT_EQ(cpuid(7, 0).edx & 0xbc000400, 0xbc000400)
+        << "against speculation, as the platform's identity has";
     EXPECT_EQ(cpuid(7, 2).edx & 0x17, 0x17u);
     EXPECT_EQ(cpuid(0x90000000, 0), cpuid(0x23, 0));
     EXPECT_TRUE(test(cpuid(0x80000001, 0).edx, 11)) << "SYSCALL, in 64-bit mode";
