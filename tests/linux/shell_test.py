@@ -107,4 +107,7 @@ if __name__ == "__main__":
     if not all(tool(name) for name in ("mke2fs", "e2fsck", "debugfs")):
         print("SKIPPED: there is no e2fsprogs here")
         sys.exit(SKIPPED)
+    if not os.path.exists("/dev/pts/ptmx"):
+        print("SKIPPED: there are no pseudo-terminals here (is /dev/pts mounted?)")
+        sys.exit(SKIPPED)
     unittest.main()
