@@ -94,7 +94,6 @@ class Engine {
     [[nodiscard]] Result<unsigned, Fault> fetch(Gva gva, std::span<u8, ZYDIS_MAX_INSTRUCTION_LENGTH> out);
     [[nodiscard]] Result<decode::Instruction, Fault> fetch_and_decode(Gva gva, decode::CodeSize size,
                                                                       bool look_ahead);
-    Hpa second_; // the page that the last instruction fetched reached into, or 0
     [[nodiscard]] ModeWord mode_word() const;
     [[nodiscard]] Fault raise(spec::Vector vector, u32 error_code);
 
@@ -130,6 +129,7 @@ class Engine {
     unsigned max_insns_;
     Fault pending_fault_{}; // what ExitCode::fault stands for
     std::span<const u8> last_bytes_;
+    Hpa second_; // the page that the last instruction fetched reached into, or 0
     u8 fetched_[ZYDIS_MAX_INSTRUCTION_LENGTH] = {};
     u64 saved_gs_ = 0;
     bool drop_all_ = false;
