@@ -187,6 +187,8 @@ void Engine::follow(Block& block)
         if (left_->key != block.key || left_->start.page() != block.start.page() ||
             site.target != block.start.page_offset())
             return;
+        if (cache_->exhausted()) // the next translation drops all code
+            return;
         // Where a block ends on a second page, that page decides, and the jump cache knows of it.
         const u32 to = block.on_two_pages() ? emit_exit_at(site.target, block.key) : block.near;
         const u32 rel = to - (site.patch + 4);

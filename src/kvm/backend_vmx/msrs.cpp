@@ -55,6 +55,8 @@ constexpr ZeroMsr kZeroMsrs[] = {
 };
 static_assert(base::strictly_ascending(kZeroMsrs, &ZeroMsr::index));
 
+constexpr unsigned kSpecCtrlBit = 26, kArchCapabilitiesBit = 29;
+
 // Whether the guest's own CPUID offers a bit of leaf 7's EDX.
 bool offers(const Vcpu& vcpu, unsigned edx_bit)
 {
@@ -65,10 +67,9 @@ bool offers(const Vcpu& vcpu, unsigned edx_bit)
 // MSRs that a guest finds only where its CPUID says so, whatever their rows say. User space always does.
 bool hidden(const Vcpu& vcpu, u32 index, bool host)
 {
-    constexpr unsigned kSpecCtrlBit = 26, kArchCapabilitiesBit = 29;
     if (host)
         return false;
-    if (index == number(Msr::IA32_SPEC_CTRL))
+    if (index == number(Msr::IA32_SPEC_CTRL) || index == number(Msr::IA32_PRED_CMD))
         return !offers(vcpu, kSpecCtrlBit);
     return index == number(Msr::IA32_ARCH_CAPABILITIES) && !offers(vcpu, kArchCapabilitiesBit);
 }
@@ -170,6 +171,29 @@ Result<void, Errno> set_efer(Vcpu& vcpu, u64 data, bool host)
     return {};
 }
 
+// Writes that leave nothing behind.
+bool written_in_vain(u32 index, bool host)
+{
+    if (index == number(Msr::IA32_BIOS_SIGN_ID))
+        return !host; // a guest asks for the revision this way
+    const ZeroMsr* zero = base::find_row(kZeroMsrs, &ZeroMsr::index, index);
+    return zero && zero->writes_ignored;
+}
+
+Result<void, Errno> check_write(const Vcpu& vcpu, const MsrRow* row, u32 index, u64 data, bool host)
+{
+    const bool command = index == number(Msr::IA32_PRED_CMD); // a barrier: accepted, and nothing to keep
+    if ((!row && !is_mtrr(index) && !command) || hidden(vcpu, index, host))
+        return fail(Errno{ENOENT});
+    const bool pat = index == number(Msr::IA32_PAT);
+    const bool types = pat || (index >= kFirstFixedMtrr && index <= kLastMtrr);
+    const bool refused = (command && (data & ~u64{1})) || (row && (data & ~row->writable)) ||
+                         (index == number(Msr::IA32_ARCH_CAPABILITIES) && !host) ||
+                         (holds_address(index) && !is_canonical(vcpu, data)) ||
+                         (types && !memory_types(data, pat));
+    return refused ? Result<void, Errno>(fail(Errno{EINVAL})) : Result<void, Errno>();
+}
+
 } // namespace
 
 std::span<const u32> vmx_msr_index_list()
@@ -214,25 +238,14 @@ Result<void, Errno> vmx_set_msr(Vcpu& vcpu, u32 index, u64 data, bool host)
         return apic_here(vcpu) ? vcpu.lapic.write_msr(index, data) : Result<void, Errno>(fail(Errno{EINVAL}));
     if (is_kvmclock_msr(index))
         return kvmclock_set_msr(vcpu, index, data, host);
-    const MsrRow* row = base::find_row(kMsrs, &MsrRow::index, index);
-    if (index == number(Msr::IA32_BIOS_SIGN_ID) && !host)
-        return {}; // a guest asks for the revision this way
-    if (const ZeroMsr* zero = base::find_row(kZeroMsrs, &ZeroMsr::index, index); zero && zero->writes_ignored)
+    if (written_in_vain(index, host))
         return {};
-    if (index == number(Msr::IA32_PRED_CMD) && (host || offers(vcpu, 26))) // a barrier, and nothing to keep
-        return data & ~u64{1} ? Result<void, Errno>(fail(Errno{EINVAL})) : Result<void, Errno>();
-    if ((!row && !is_mtrr(index)) || hidden(vcpu, index, host))
-        return fail(Errno{ENOENT});
-    const bool read_only = index == number(Msr::IA32_ARCH_CAPABILITIES) && !host;
-    if (row && ((data & ~row->writable) || read_only))
-        return fail(Errno{EINVAL});
-    if (holds_address(index) && !is_canonical(vcpu, data))
-        return fail(Errno{EINVAL});
+    const MsrRow* row = base::find_row(kMsrs, &MsrRow::index, index);
+    TRY(check_write(vcpu, row, index, data, host));
+    if (index == number(Msr::IA32_PRED_CMD))
+        return {};
     if (index == kHwcr)
         data &= ~kHwcrIgnored;
-    const bool pat = index == number(Msr::IA32_PAT);
-    if ((pat || (index >= kFirstFixedMtrr && index <= kLastMtrr)) && !memory_types(data, pat))
-        return fail(Errno{EINVAL});
     if (index == number(Msr::IA32_EFER))
         return set_efer(vcpu, data, host);
     if (index == number(Msr::IA32_TSC))
