@@ -260,7 +260,50 @@ bool add_wakeup(Loader& loader, const Rsdp& rsdp)
     return true;
 }
 
+// ACPI: "Fixed ACPI Description Table", up to the last field that is of interest here.
+struct [[gnu::packed]] GenericAddress {
+    u8 space, width, offset, access;
+    u64 address;
+};
+struct [[gnu::packed]] Fadt {
+    TableHeader header;
+    u8 other[76];
+    u32 flags;
+    GenericAddress reset_register;
+    u8 reset_value;
+    u8 more[115];
+    GenericAddress sleep_control;
+};
+static_assert(sizeof(Fadt) == 256);
+
+u16 port_of(const GenericAddress& address)
+{
+    constexpr u8 kSystemIo = 1;
+    return address.space == kSystemIo ? static_cast<u16>(address.address) : u16{0};
+}
+
 } // namespace
+
+FixedHardware fixed_hardware(u64 at)
+{
+    constexpr u32 kResetRegister = 1u << 10, kHardwareReduced = 1u << 20;
+    constexpr u8 kSleepEnable = 1u << 5, kPowerOffType = 5 << 2; // the type of our machine's and QEMU's S5
+    const auto& rsdp = *reinterpret_cast<const Rsdp*>(at);
+    const u64* entry = find_entry(*reinterpret_cast<TableHeader*>(rsdp.xsdt), "FACP");
+    if (entry == nullptr || !inside_tables(*entry, sizeof(Fadt)))
+        return {};
+    const auto& fadt = *reinterpret_cast<const Fadt*>(*entry);
+    if (fadt.header.length < sizeof(Fadt) || !(fadt.flags & kHardwareReduced))
+        return {};
+    FixedHardware hardware{.reduced = true,
+                           .sleep_port = port_of(fadt.sleep_control),
+                           .sleep_value = kSleepEnable | kPowerOffType};
+    if (fadt.flags & kResetRegister) {
+        hardware.reset_port = port_of(fadt.reset_register);
+        hardware.reset_value = fadt.reset_value;
+    }
+    return hardware;
+}
 
 u64 install_acpi(FwCfg& fw_cfg, u8* digest)
 {

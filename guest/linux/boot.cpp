@@ -5,6 +5,7 @@
 #include "guest/firmware/memory.h"
 #include "guest/firmware/tdx.h"
 #include "guest/linux/acpi_tables.h"
+#include "guest/linux/efi.h"
 #include "guest/linux/kernel.h"
 
 namespace seamless::guest {
@@ -110,6 +111,8 @@ bool guest_main(const Machine& machine)
     KernelDigests digests{};
     if (!load_kernel(fw_cfg, ram, ram_count, rsdp, kernel, digests) || !fw_cfg.close())
         return false;
+    if (const FixedHardware hardware = fixed_hardware(rsdp); hardware.reduced)
+        offer_efi(rsdp, hardware);
     if (machine.td && !measure(tables, digests)) {
         print("seamless firmware: extending the measurement registers failed\n");
         return false;

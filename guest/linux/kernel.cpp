@@ -37,11 +37,6 @@ constexpr u64 kZeroPageSize = 4096;
 constexpr u64 kEntry64 = 0x200;
 constexpr u64 kPage = 4096;
 
-struct [[gnu::packed]] E820Entry {
-    u64 start, size;
-    u32 type;
-};
-enum E820Type : u32 { kRam = 1, kReserved = 2, kAcpi = 3, kNvs = 4 };
 constexpr unsigned kMostE820 = 128;
 
 template <typename T>
@@ -87,14 +82,14 @@ class E820 {
     void add_ram(RamRange ram)
     {
         constexpr RamRange kHoles[] = {{layout::kLowRamEnd, layout::kLowRamResume},
-                                       {layout::kFirmware, layout::kTablesEnd}};
+                                       {layout::kFirmware, layout::kEfiEnd}};
         for (const RamRange& hole : kHoles) {
             if (hole.end <= ram.start || hole.start >= ram.end)
                 continue;
-            add(ram.start, hole.start, kRam);
+            add(ram.start, hole.start, E820Type::ram);
             ram.start = hole.end;
         }
-        add(ram.start, ram.end, kRam);
+        add(ram.start, ram.end, E820Type::ram);
     }
 
   private:
@@ -106,8 +101,9 @@ void write_e820(const RamRange* ram, unsigned count)
     E820 e820;
     for (unsigned i = 0; i < count; ++i)
         e820.add_ram(ram[i]);
-    e820.add(layout::kFirmware, layout::kFirmwareEnd, kNvs); // with the mailbox
-    e820.add(layout::kTables, layout::kTablesEnd, kAcpi);
+    e820.add(layout::kFirmware, layout::kFirmwareEnd, E820Type::nvs); // with the mailbox
+    e820.add(layout::kTables, layout::kTablesEnd, E820Type::acpi);
+    e820.add(layout::kEfi, layout::kEfiEnd, E820Type::reserved);
 }
 
 struct Sizes {
@@ -213,6 +209,13 @@ bool load_kernel(FwCfg& fw_cfg, const RamRange* ram, unsigned ram_count, u64 rsd
     write_e820(ram, ram_count);
     kernel = {.entry = start + kEntry64, .boot_parameters = layout::kBootParameters};
     return true;
+}
+
+unsigned e820_count() { return field_of<u8>(layout::kBootParameters, kE820Count); }
+
+E820Entry e820_entry(unsigned index)
+{
+    return field_of<E820Entry>(layout::kBootParameters + index * sizeof(E820Entry), kE820Table);
 }
 
 void start_kernel(const Kernel& kernel)

@@ -10,6 +10,13 @@ struct RamRange {
     u64 start, end;
 };
 
+// Memory as the boot parameters describe it. Linux: "Zero Page", e820_table.
+enum class E820Type : u32 { ram = 1, reserved = 2, acpi = 3, nvs = 4 };
+struct [[gnu::packed]] E820Entry {
+    u64 start, size;
+    E820Type type;
+};
+
 struct Kernel {
     u64 entry = 0;
     u64 boot_parameters = 0;
@@ -27,6 +34,10 @@ struct KernelDigests {
 // console.
 [[nodiscard]] bool load_kernel(FwCfg& fw_cfg, const RamRange* ram, unsigned ram_count, u64 rsdp,
                                Kernel& kernel, KernelDigests& digests);
+
+// What load_kernel() wrote.
+[[nodiscard]] unsigned e820_count();
+[[nodiscard]] E820Entry e820_entry(unsigned index);
 
 // Does not return.
 [[noreturn]] void start_kernel(const Kernel& kernel);

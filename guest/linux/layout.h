@@ -13,11 +13,15 @@ inline constexpr u64 kFirmware = 0x800000;
 inline constexpr u64 kFirmwareEnd = 0x840000;
 // ACPI tables; the kernel may take it when it has read them.
 inline constexpr u64 kTables = kFirmwareEnd;
-inline constexpr u64 kTablesEnd = 0x880000;
+inline constexpr u64 kTablesEnd = 0x87f000;
+// EFI's tables and runtime services, which the kernel calls as long as it runs.
+inline constexpr u64 kEfi = kTablesEnd;
+inline constexpr u64 kEfiEnd = 0x880000;
 // What the kernel reads early and copies: boot parameters, command line.
 inline constexpr u64 kBootParameters = 0x880000;
 inline constexpr u64 kCommandLine = 0x882000;
 inline constexpr u64 kCommandLineLimit = 0x2000;
+inline constexpr u64 kEfiMap = 0x884000; // which the kernel reserves
 // The setup part of the kernel's file: at most 64 sectors.
 inline constexpr u64 kSetup = 0x890000;
 inline constexpr u64 kSetupLimit = 0x10000;
