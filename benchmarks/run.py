@@ -1,0 +1,193 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the benchmarks of docs/benchmarks.md natively, under QEMU's TCG, in a TD and in a plain VM, in turns, and prints
+the medians. Everything measured goes to results.json beside the guests. ./bench builds what this needs and starts it."""
+import argparse
+import pathlib
+import platform
+import re
+import subprocess
+import sys
+import time
+
+import machines
+import report
+import targets
+from targets import COMPUTE, KERNEL
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent
+
+LEAVING = "cpuid rdtsc".split()
+ODD = ["copy8_meeting"]
+BOOT = "boot_quiet boot_log memory".split()
+PARALLEL = "parallel_1 parallel_2 parallel_4".split()
+TITLES = (("Compute, time", COMPUTE, True), ("Linux, time", KERNEL, True), ("Memory, what hurts: a copy whose pages are 16 MiB apart", ODD, False),
+          ("Instructions that a hypervisor sees, time", LEAVING, False),
+          ("Boot to a program's first line; memory of the host beyond the guest's then", BOOT, False),
+          ("SHA-256 on all of 1, 2 and 4 processors at once, time for each byte of each processor", PARALLEL, False))
+
+
+def note(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def printed(title, command):
+    """What another program of benchmarks prints."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, preexec_fn=machines.raise_priority, check=False)  # pylint: disable=subprocess-popen-preexec-fn
+    return f"{title}\n{done.stdout}{f'status {done.returncode}' if done.returncode else ''}"
+
+
+def bare(args):
+    return printed("Compute without an operating system, at best of three", [args.tools / "bench_compute", args.tools / "compute.bin", args.out / "compute.json"])
+
+
+def testdev(args):
+    """The built-in guest measures its own accesses, in cycles of its time-stamp counter."""
+    parts = []
+    for kind in ("td", "plain"):
+        text = printed(f"MMIO accesses of the built-in guest ({kind})", [args.seamless, "run", "--vm", kind, "--timeout", str(machines.LIMIT)])
+        title, *lines = text.replace("\r", "").splitlines()
+        parts.append("\n".join([title, *(line for line in lines if "cycles" in line or line.startswith("status"))]))
+    return "\n\n".join(parts) + "\n"
+
+
+# Benchmarks that stand alone, and print tables of their own.
+OTHERS = {"bare": bare, "testdev": testdev}
+
+
+class Bench:
+    """The runs that were asked for, and what they have measured so far."""
+
+    def __init__(self, args, wanted):
+        self.args = args
+        self.wanted = wanted
+        self.results = report.Results()
+        self.initrd = args.out / "initrd"
+        self.work = args.out / "work"
+        self.guests = [machine for machine in self._guests() if machine.name in args.environments]
+        self.failures = 0
+
+    def _guests(self):
+        kernel = self.args.linux / "vmlinuz"
+        if machines.Tcg.present():
+            yield machines.Tcg(kernel)
+        else:
+            note("There is no qemu-system-x86_64: nothing will be measured of TCG")
+        for kind in ("td", "plain"):
+            yield machines.Seamless(kernel, self.args.seamless, kind)
+
+    def build(self):
+        self.args.out.mkdir(parents=True, exist_ok=True)
+        sources = sorted((HERE / "guest" / "linux").glob("*.c"))
+        subprocess.run(["gcc", "-O2", "-std=gnu11", "-static", "-pthread", "-Wall", "-Wextra", "-o", self.work, *sources], check=True)
+        subprocess.run([sys.executable, ROOT / "tools" / "initramfs.py", "--output", self.initrd, "--busybox", self.args.linux / "busybox",
+                        "--file", f"{self.work}:/bin/work", "--script", HERE / "guest" / "linux" / "script.sh"], check=True)
+
+    def of(self, names):
+        return [name for name in names if name in self.wanted]
+
+    def attempt(self, what, run):
+        """One run in one environment. One that fails leaves a gap in the table, and the exit status 1."""
+        start = time.monotonic()
+        try:
+            run()
+        except machines.Failed as error:
+            self.failures += 1
+            note(f"  {what} FAILED: {error}")
+            return
+        note(f"  {what}: {time.monotonic() - start:.1f} s")
+
+    def add_all(self, environment, found, rename=""):
+        for name, (value, unit) in found.items():
+            self.results.add(name + rename, environment, value, unit)
+
+    def native(self):
+        machine = machines.Native(self.work)
+        self.attempt("native", lambda: self.add_all("native", machine.run(self.of(COMPUTE + KERNEL + ODD + LEAVING))))
+        for count in (1, 2, 4):
+            if self.of([f"parallel_{count}"]):
+                self.attempt(f"native, {count} threads", lambda count=count: self.add_all("native", machine.parallel(count), f"_{count}"))
+
+    def quiet_guest(self, machine):
+        """One boot serves for its time, for the memory it took, and for all that runs on one processor."""
+        names = self.of(COMPUTE + KERNEL + ODD + LEAVING) + ["parallel"] * bool(self.of(["parallel_1"]))
+        if not names and not self.of(["boot_quiet", "memory"]):
+            return
+        guest = machine.guest(self.initrd, f"quiet bench={','.join(names)}", measure_memory=bool(self.of(["memory"])))
+        found = guest.values()
+        if "parallel" in found:
+            self.results.add("parallel_1", machine.name, *found.pop("parallel"))
+        self.add_all(machine.name, found)
+        if self.of(["boot_quiet"]):
+            self.results.add("boot_quiet", machine.name, guest.boot_seconds, "s")
+        if self.of(["memory"]):
+            self.results.add("memory", machine.name, guest.memory_mib, "MiB")
+
+    def logging_guest(self, machine):
+        self.results.add("boot_log", machine.name, machine.guest(self.initrd, "").boot_seconds, "s")
+
+    def parallel_guest(self, machine, count):
+        self.add_all(machine.name, machine.guest(self.initrd, "quiet bench=parallel", count).values(), f"_{count}")
+
+    def round(self):
+        if "native" in self.args.environments:
+            self.native()
+        for machine in self.guests:
+            self.attempt(machine.name, lambda machine=machine: self.quiet_guest(machine))
+        for machine in self.guests * bool(self.of(["boot_log"])):
+            self.attempt(f"{machine.name}, with its log", lambda machine=machine: self.logging_guest(machine))
+        for count in (2, 4):
+            for machine in self.guests * bool(self.of([f"parallel_{count}"])):
+                self.attempt(f"{machine.name}, {count} processors", lambda machine=machine, count=count: self.parallel_guest(machine, count))
+
+    def table(self):
+        return "\n".join(part for part in (report.section(self.results, *title) for title in TITLES) if part)
+
+
+def host():
+    model = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+    return {"processor": model[1] if model else platform.machine(), "processors": len(machines.os.sched_getaffinity(0)), "kernel": platform.release(),
+            "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=5, help="of each, in turns (default 5)")
+    parser.add_argument("--quick", action="store_true", help="one run of each, and no boots but those that the rest needs")
+    parser.add_argument("--only", type=re.compile, metavar="REGEX", help="the benchmarks whose names match")
+    parser.add_argument("--environments", type=lambda text: text.split(","), default=report.ENVIRONMENTS, metavar="E,...", help="of native, tcg, td and plain")
+    parser.add_argument("--seamless", type=pathlib.Path, default=ROOT / "build/release/seamless", help="the program that is measured")
+    parser.add_argument("--tools", type=pathlib.Path, default=ROOT / "build/release/benchmarks", help="the folder with the other benchmarks")
+    parser.add_argument("--linux", type=pathlib.Path, required=True, help="the folder that tools/linux_packages.sh fills")
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "build/bench", help="where guests and results.json go")
+    return parser.parse_args()
+
+
+def main():
+    args = arguments()
+    names = [name for _, names, _ in TITLES for name in names] + list(OTHERS)
+    if args.quick:
+        args.runs = 1
+        names = [name for name in names if name not in ("boot_log", "parallel_4")]
+    if args.only:
+        names = [name for name in names if args.only.search(name)]
+    if not names:
+        sys.exit("run.py: no benchmark has such a name")
+    bench = Bench(args, names)
+    bench.build()
+    bench.results.facts = host()
+    for turn in range(args.runs):
+        note(f"Run {turn + 1} of {args.runs}")
+        bench.round()
+        bench.results.write(args.out / "results.json")
+    print(bench.table())
+    for name, run in OTHERS.items():
+        if name in names:
+            print(run(args), flush=True)
+    print(targets.table(bench.results), end="")
+    return 1 if bench.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
