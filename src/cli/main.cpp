@@ -59,11 +59,15 @@ void add_run(CLI::App& app, RunOptions& o)
         ->capture_default_str();
     run->add_option("--timeout", o.timeout, "End the run after this many seconds")
         ->check(CLI::PositiveNumber);
+    run->add_flag(
+        "--no-reboot", o.no_reboot,
+        "End the run where a plain VM would be reset, with status 8; a TD cannot be reset and always does");
     run->add_flag("--json", o.json, "At the end, print how the run ended as one JSON object on stdout");
     run->footer(
         "Exit status: 0 the guest powered off; ((v << 1) | 1) & 255 it wrote v to port 0xf4; 2 wrong usage "
         "or input;\n"
-        "4 timeout; 6 the guest died; 8 it asked for a reset; 70 a bug of Seamless; 128 + n signal n.");
+        "4 timeout; 6 the guest died; 8 it asked for a reset (a TD, or --no-reboot); 70 a bug of Seamless; "
+        "128 + n signal n.");
 }
 
 CLI::App* add_measure(CLI::App& app, MeasureOptions& o)

@@ -153,7 +153,8 @@ std::vector<std::string> from_qemu_spelling(std::span<const std::string> words)
     static constexpr std::pair<std::string_view, std::string_view> kSpellings[] = {
         {"-kernel", "--kernel"}, {"-initrd", "--initrd"}, {"-append", "--append"},
         {"-bios", "--firmware"}, {"-m", "--memory"},      {"-smp", "--cpus"}};
-    static constexpr std::string_view kFlags[] = {"--json", "--help"};
+    static constexpr std::string_view kQemuNoReboot = "-no-reboot";
+    static constexpr std::string_view kFlags[] = {"--json", "--help", "--no-reboot"};
     std::vector<std::string> out;
     for (std::size_t i = 0; i < words.size(); ++i) {
         const std::string& word = words[i];
@@ -164,7 +165,7 @@ std::vector<std::string> from_qemu_spelling(std::span<const std::string> words)
             out.push_back(fmt::format("{}={}", known->second, words[++i])); // the value may begin with a dash
             continue;
         }
-        out.push_back(word);
+        out.push_back(word == kQemuNoReboot ? "--no-reboot" : word);
         const bool flag = std::find(std::begin(kFlags), std::end(kFlags), word) != std::end(kFlags);
         if (has_value && word.starts_with("--") && !flag && word.find('=') == std::string::npos)
             out.push_back(words[++i]); // a value, whatever it looks like

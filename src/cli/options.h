@@ -34,6 +34,7 @@ struct RunOptions {
     std::string platform_key; // empty: a random key
     std::string engine = "full";
     double timeout = 0;
+    bool no_reboot = false;
     bool json = false;
 };
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // `seamless run`: a machine from the command line, its console, its end.
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -12,6 +13,7 @@
 #include "cli/console.h"
 #include "cli/firmware.h"
 #include "cli/pty.h"
+#include "cli/running_machine.h"
 #include "cli/software_host.h"
 #include "guest/builtin.h"
 #include "platform/host_clock.h"
@@ -90,40 +92,89 @@ struct SerialPort {
     }
 };
 
-vmm::Outcome run_machine(vmm::Machine& machine, vmm::InspectionPort& inspection, const RunOptions& o,
-                         Pty* pty)
+// What the machines of one run are made of, which only differ by the resets between them.
+struct Parts {
+    const RunOptions& options;
+    const vmm::MachinePlan& plan;
+    SoftwareHost& host;
+    const SerialPort& serial;
+};
+
+// The time that is left of --timeout, 0 without one.
+class Timeout {
+  public:
+    explicit Timeout(double seconds)
+        : limit_(std::chrono::milliseconds(static_cast<i64>(std::ceil(seconds * 1000))))
+    {}
+    [[nodiscard]] u64 left_ms() const
+    {
+        using std::chrono::milliseconds;
+        if (limit_ == milliseconds(0))
+            return 0;
+        const auto passed =
+            std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - start_);
+        return static_cast<u64>(std::max(limit_ - passed, milliseconds(1)).count());
+    }
+
+  private:
+    std::chrono::milliseconds limit_;
+    std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+struct Ended {
+    vmm::Outcome outcome;
+    bool stuck = false; // a thread still uses the machine, which stays: nothing may be taken from under it
+};
+
+// Builds a machine and runs it, once more after each reset of a plain VM.
+Result<Ended, Message> run_machines(const Parts& parts, vmm::VirtioBackends backends, RunningMachine& running)
+{
+    const RunOptions& o = parts.options;
+    const HostClock clock;
+    const Timeout timeout(o.timeout);
+    for (;;) {
+        auto machine = TRY(vmm::Machine::build(parts.host.kvm(), parts.plan, parts.serial.sink(), clock,
+                                               std::move(backends)));
+        running.set(machine.get());
+        vmm::Outcome outcome =
+            machine->run({.timeout_ms = timeout.left_ms(), .inspection = &parts.host.inspection()});
+        running.set(nullptr);
+        if (machine->stuck()) {
+            (void)machine.release();
+            return Ended{std::move(outcome), true};
+        }
+        const bool resets = parts.plan.config.kind == vmm::VmKind::plain && !o.no_reboot;
+        if (outcome.kind != vmm::Outcome::Kind::reset || !resets)
+            return Ended{std::move(outcome)};
+        fmt::print(stderr, "seamless: the guest asked for a reset; it starts again\n");
+        backends = machine->release_backends();
+    }
+}
+
+Result<Ended, Message> run_connected(const Parts& parts, vmm::VirtioBackends backends)
 {
     using Kind = vmm::Outcome::Kind;
+    RunningMachine running;
+    Pty* pty = parts.serial.pty.get();
     if (pty != nullptr)
-        pty->listen([&](std::span<const u8> bytes) { return machine.receive(bytes); });
+        pty->listen([&](std::span<const u8> bytes) { return running.receive(bytes); });
     // One reader only: the terminal's keys go to the virtio console where that is on the terminal.
-    const bool to_virtio = o.console == "stdio";
-    Console console(o.serial == "stdio" || to_virtio,
+    const bool to_virtio = parts.options.console == "stdio";
+    Console console(parts.options.serial == "stdio" || to_virtio,
                     {.input =
                          [&](std::span<const u8> bytes) {
-                             return to_virtio ? machine.receive_console(bytes) : machine.receive(bytes);
+                             return to_virtio ? running.receive_console(bytes) : running.receive(bytes);
                          },
                      .signal =
                          [&](int number) {
-                             machine.end(
+                             running.end(
                                  {.kind = Kind::signal, .value = static_cast<u32>(number), .report = {}});
                          },
-                     .quit = [&] { machine.end({.kind = Kind::powered_off, .value = 0, .report = {}}); }});
-    const vmm::Outcome outcome =
-        machine.run({.timeout_ms = static_cast<u64>(std::ceil(o.timeout * 1000)), .inspection = &inspection});
+                     .quit = [&] { running.end({.kind = Kind::powered_off, .value = 0, .report = {}}); }});
+    auto ended = run_machines(parts, std::move(backends), running);
     if (pty != nullptr)
         pty->stop();
-    return outcome;
-}
-
-void report(const vmm::Outcome& outcome, const RunOptions& o)
-{
-    if (!outcome.report.empty())
-        fmt::print(stderr, "seamless: {}\n", outcome.report);
-    if (o.json)
-        fmt::print("{{\"outcome\":\"{}\",\"exit_status\":{},\"report\":{}}}\n", name_of(outcome.kind),
-                   outcome.exit_status(), json_string(outcome.report));
-    std::fflush(stdout);
+    return ended;
 }
 
 // Where a port's bytes go; no port if the option was not given.
@@ -144,6 +195,16 @@ Result<SerialPort, Message> open_serial(const RunOptions& o)
         port.output = TRY(SerialOutput::open("--serial", TRY(parse_serial("--serial", o.serial))));
     }
     return port;
+}
+
+void report(const vmm::Outcome& outcome, const RunOptions& o)
+{
+    if (!outcome.report.empty())
+        fmt::print(stderr, "seamless: {}\n", outcome.report);
+    if (o.json)
+        fmt::print("{{\"outcome\":\"{}\",\"exit_status\":{},\"report\":{}}}\n", name_of(outcome.kind),
+                   outcome.exit_status(), json_string(outcome.report));
+    std::fflush(stdout);
 }
 
 } // namespace
@@ -186,15 +247,14 @@ int run_command(const RunOptions& o)
                                     .sink = std::move(sink).value()});
     if (!host.ok())
         return complain(host.error(), kOurBug);
-    const HostClock clock;
-    auto machine = vmm::Machine::build(host.value()->kvm(), planned.value(), serial.value().sink(), clock,
-                                       std::move(backends).value());
-    if (!machine.ok())
-        return complain(machine.error(), kOurBug);
-    const vmm::Outcome outcome =
-        run_machine(*machine.value(), host.value()->inspection(), o, serial.value().pty.get());
+    const auto ended = run_connected(
+        {.options = o, .plan = planned.value(), .host = *host.value(), .serial = serial.value()},
+        std::move(backends).value());
+    if (!ended.ok())
+        return complain(ended.error(), kOurBug);
+    const vmm::Outcome& outcome = ended.value().outcome;
     report(outcome, o);
-    if (machine.value()->stuck()) // a thread still uses the machine: nothing may be taken from under it
+    if (ended.value().stuck)
         _exit(outcome.exit_status());
     return outcome.exit_status();
 }

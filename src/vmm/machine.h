@@ -39,6 +39,9 @@ class Machine : private devices::MachineEnd {
 
     // Runs until the machine ends; every vCPU thread has left KVM_RUN then, unless stuck() says otherwise.
     [[nodiscard]] Outcome run(const RunOptions& options);
+    // After the run, for the machine that a reset makes of this one: disks stay locked, connections open.
+    // This one can then only be destroyed.
+    [[nodiscard]] VirtioBackends release_backends() { return virtio_.release(); }
     // Any thread: ends the run with `outcome`, unless it has ended already.
     void end(Outcome outcome);
     // Any thread: input for COM1; returns how many bytes there was room for.

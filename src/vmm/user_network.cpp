@@ -155,6 +155,8 @@ void UserNetwork::start(std::mutex& machine, devices::virtio::Net& device)
 {
     machine_ = &machine;
     device_ = &device;
+    stopped_ = false;
+    arrived_.clear();
     thread_ = std::thread([this] { serve(); });
     pthread_setname_np(thread_.native_handle(), "network");
 }

@@ -37,7 +37,8 @@ class UserNetwork : public devices::virtio::Network, public devices::virtio::Wor
     UserNetwork(const UserNetwork&) = delete;
     UserNetwork& operator=(const UserNetwork&) = delete;
 
-    // The thread that carries frames between `device` and the network; `machine` is the machine's lock.
+    // The thread that carries frames between `device` and the network; `machine` is the machine's lock. After
+    // stop() it can be started for another machine, which gets none of the frames that came for the last.
     void start(std::mutex& machine, devices::virtio::Net& device);
     // Ends it; needs the lock to be free. The device is not used any more.
     void stop();

@@ -43,11 +43,14 @@ VirtioDevices::VirtioDevices(VirtioBackends backends, Board& board, Dma& memory,
             transport = std::make_unique<Transport>();
 }
 
-VirtioDevices::~VirtioDevices()
+VirtioDevices::~VirtioDevices() { (void)release(); }
+
+VirtioBackends VirtioDevices::release()
 {
     threads_.clear();
     if (backends_.network != nullptr)
         backends_.network->stop();
+    return std::move(backends_);
 }
 
 void VirtioDevices::add_network()

@@ -35,6 +35,9 @@ class VirtioDevices {
 
     // Puts the transports on the bus and starts the threads.
     [[nodiscard]] Result<void, Message> attach();
+    // Ends the threads, and gives the backends back for another machine; after that only the destructor may
+    // be called.
+    [[nodiscard]] VirtioBackends release();
     // Input for the console; returns how many bytes there was room for.
     std::size_t receive(std::span<const u8> bytes);
 

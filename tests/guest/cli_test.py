@@ -63,11 +63,12 @@ class Usage(unittest.TestCase):
         self.assertEqual(seamless("--version").returncode, 0)
 
 
-def bzimage(**header):
-    """A bzImage with the least that a boot needs; `header` replaces fields by name."""
+def bzimage(code=b"", **header):
+    """A bzImage with the least that a boot needs; `header` replaces fields by name. `code` is what runs, in 64-bit mode."""
     image = bytearray(3 * 512 + 4096)
-    fields = {"sectors": (0x1f1, "B", 2), "syssize": (0x1f4, "<I", 4096 // 16), "flag": (0x1fe, "<H", 0xaa55), "magic": (0x202, "4s", b"HdrS"),
-              "version": (0x206, "<H", 0x20f), "xloadflags": (0x236, "<H", 1), "cmdline_size": (0x238, "<I", 255), "init_size": (0x260, "<I", 1 << 20)}
+    image[3 * 512 + 0x200:3 * 512 + 0x200 + len(code)] = code
+    fields = {"sectors": (0x1f1, "B", 2), "syssize": (0x1f4, "<I", 4096 // 16), "jump": (0x200, "<H", 0x66eb), "flag": (0x1fe, "<H", 0xaa55), "magic": (0x202, "4s", b"HdrS"),
+              "version": (0x206, "<H", 0x20f), "xloadflags": (0x236, "<H", 1), "cmdline_size": (0x238, "<I", 255), "preferred": (0x258, "<Q", 16 << 20), "init_size": (0x260, "<I", 1 << 20)}
     for name, (offset, code, value) in fields.items():
         struct.pack_into(code, image, offset, header.get(name, value))
     return bytes(image)
@@ -127,6 +128,38 @@ class Kernel(unittest.TestCase):
         result = seamless("run", "--vm", "plain", "--kernel", self.file("kernel", bzimage()), "--append", "quiet", "--firmware", str(GUESTS / "seamless.fd"),
                           "--device", "testdev,gpa=0xfe000000,size=0x2000", "--timeout", "60")
         self.assertEqual(result.returncode, 0, result.stderr)
+
+
+class Reset(unittest.TestCase):
+    """A kernel that resets the machine as soon as it runs."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.kernel = self.folder / "kernel"
+        # mov $6, %al; mov $0xcf9, %dx; out %al, %dx; jmp .
+        self.kernel.write_bytes(bzimage(code=bytes.fromhex("b006 66baf90c ee ebfe")))
+
+    def test_a_plain_vm_starts_again_until_the_time_is_up(self):
+        disk = self.folder / "disk"
+        disk.write_bytes(bytes(512))
+        result = seamless("run", "--vm", "plain", "--kernel", self.kernel, "--disk", disk, "--console", f"file:{self.folder / 'console'}", "--timeout", "4")
+        self.assertEqual(result.returncode, 4, result.stderr)
+        self.assertGreater(result.stderr.count("seamless: the guest asked for a reset; it starts again\n"), 1, result.stderr)
+
+    def test_no_reboot_ends_the_run(self):
+        for option in ("--no-reboot", "-no-reboot"):
+            result = seamless("run", "--vm", "plain", option, "--kernel", self.kernel, "--timeout", "60")
+            self.assertEqual((result.returncode, result.stderr), (8, "seamless: the guest asked for a reset\n"))
+
+    def test_a_signal_ends_a_machine_that_is_never_there_for_long(self):
+        with subprocess.Popen([SEAMLESS, "run", "--vm", "plain", "--kernel", self.kernel, "--timeout", "60"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True) as process:
+            self.assertIn("starts again", process.stderr.readline())
+            process.terminate()
+            process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 128 + 15)
 
 
 class Measure(unittest.TestCase):

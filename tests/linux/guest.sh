@@ -28,3 +28,10 @@ fi
 grep -qw quiet /proc/cmdline && dmesg
 echo "BOOTED $(uname -r)"
 [ "$do" = reboot ] && reboot -f
+if [ "$do" = reboots ]; then
+    boots=$(dd if=/dev/vda bs=1 count=1 2> /dev/null)
+    say boot "$boots"
+    [ "$boots" = 2 ] && exit
+    echo $((boots + 1)) | dd of=/dev/vda bs=1 count=1 conv=fsync,notrunc 2> /dev/null
+    reboot -f
+fi

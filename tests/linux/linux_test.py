@@ -205,7 +205,7 @@ class Plain(LinuxTest):
 
 
 class Memory(LinuxTest):
-    """What the guest does not touch costs the host nothing; a TD cannot be reset."""
+    """What the guest does not touch costs the host nothing; a TD cannot be reset, a plain VM starts again."""
 
     def sees(self, boot, size):
         self.assertGreater(int(boot.says("memory")), size // 2)  # 64 MiB are swiotlb's
@@ -216,6 +216,20 @@ class Memory(LinuxTest):
         boot = self.boots(1, "quiet do=reboot", "--memory", "256M", status=8)
         self.assertIn("a TD cannot be reset", boot.errors)
         self.sees(boot, 256 << 10)
+
+    def test_a_plain_vm_starts_again(self):
+        # The first sector counts the boots: what the disk and the network were connected to stays.
+        path("boots.img").write_bytes(b"0" + bytes(511))
+        boot = Boot("quiet do=reboots", "--vm", "plain", "--cpus", "2", "--disk", path("boots.img"), "--net", "user")
+        self.assertEqual(boot.status, 0, boot)
+        self.assertEqual(re.findall(r"^SAYS boot: (.*)$", boot.log, re.MULTILINE), ["0", "1", "2"], boot)
+        self.assertEqual(boot.errors.count("it starts again"), 2, boot)
+        self.assertEqual(path("boots.img").read_bytes()[:2], b"2\0")
+        self.assertIsNone(COMPLAINTS.search(boot.log), boot)
+
+    def test_a_plain_vm_that_shall_not_start_again(self):
+        boot = self.boots(1, "quiet do=reboot", "--vm", "plain", "--no-reboot", status=8)
+        self.assertIn("asked for a reset", boot.errors)
 
     def test_8_gib(self):
         boot = self.boots(1, "quiet", "--memory", "8G")

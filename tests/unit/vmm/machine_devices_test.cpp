@@ -90,6 +90,46 @@ TEST(Devices, SleepControlPowersOffAndResetPortResets)
     EXPECT_EQ(plain.run(VmKind::plain, {out(0xcf9, {6})}).exit_status(), 8);
 }
 
+// A disk of one sector that says so when it is gone.
+struct Sector : devices::virtio::Disk {
+    explicit Sector(bool& is_there) : there(is_there) { there = true; }
+    ~Sector() override { there = false; }
+    u64 size() const override { return 512; }
+    bool read_only() const override { return false; }
+    bool read(u64, std::span<const std::span<u8>>) override { return true; }
+    bool write(u64, std::span<const std::span<u8>>) override { return true; }
+    bool flush() override { return true; }
+    bool zero(u64, u64, bool) override { return true; }
+    bool& there;
+};
+
+TEST(Devices, BackendsOutliveAMachineThatIsReset)
+{
+    bool there = false;
+    VirtioBackends backends;
+    backends.disks.push_back(std::make_unique<Sector>(there));
+    backends.network = UserNetwork::open({}).value();
+    const devices::virtio::Disk* disk = backends.disks.front().get();
+    Collect serial;
+    for (int i = 0; i < 3; ++i) {
+        FakeKvm kvm;
+        u32 device = 0;
+        const auto look = [&](const kvm_run& run) { std::memcpy(&device, run.mmio.data, sizeof device); };
+        kvm.script = {mmio(0xfeb00008, 4, false, 0), check(look, out(0xcf9, {6}))};
+        auto machine = Machine::build(kvm, plan(VmKind::plain), serial, kClock, std::move(backends));
+        ASSERT_TRUE(machine.ok());
+        EXPECT_EQ(machine.value()->run({.timeout_ms = 20000}).kind, Outcome::Kind::reset);
+        EXPECT_EQ(device, 2u) << "a block device";
+        backends = machine.value()->release_backends();
+        ASSERT_EQ(backends.disks.size(), 1u);
+        EXPECT_EQ(backends.disks.front().get(), disk);
+        ASSERT_NE(backends.network, nullptr);
+    }
+    EXPECT_TRUE(there);
+    backends.disks.clear();
+    EXPECT_FALSE(there);
+}
+
 TEST(Devices, RealTimeClockShowsTheGivenTime)
 {
     Bench bench;

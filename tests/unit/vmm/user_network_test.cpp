@@ -92,9 +92,15 @@ class Guest : devices::virtio::Port {
         auto opened = UserNetwork::open(forwards);
         EXPECT_TRUE(opened.ok()) << (opened.ok() ? "" : opened.error().text);
         network_ = std::move(opened).value();
-        device_.emplace(*network_, devices::virtio::MacAddress{});
-        device_->attach(*this, *network_);
-        network_->start(machine_, *device_);
+        start();
+    }
+    // Another machine takes the place of this one.
+    void reset()
+    {
+        network_->stop();
+        received_.clear();
+        waiting_ = 0;
+        start();
     }
     void send(const Frame& frame)
     {
@@ -141,6 +147,12 @@ class Guest : devices::virtio::Port {
     std::mutex& machine() { return machine_; }
 
   private:
+    void start()
+    {
+        device_.emplace(*network_, devices::virtio::MacAddress{});
+        device_->attach(*this, *network_);
+        network_->start(machine_, *device_);
+    }
     Frame next()
     {
         std::unique_lock lock(machine_);
@@ -308,6 +320,26 @@ TEST(UserNetwork, FramesWaitForADriverWithoutBuffers)
             guest.receive([](const Frame& g) { return is(g, kUdp) && at16(g, kPorts + 2) == 4001; });
         EXPECT_EQ(text_from(f, kUdpData).substr(0, expected.size()), expected);
     }
+}
+
+TEST(UserNetwork, ServesTheMachineAfterAResetButNotWithTheLastOnesFrames)
+{
+    HostSocket server(SOCK_DGRAM);
+    const u16 port = server.bind();
+    const HostForward rule{
+        .host_address = "127.0.0.1", .host_port = free_port(SOCK_STREAM), .guest_port = 22};
+    Guest guest({&rule, 1});
+    guest.have_buffers(false);
+    guest.send(arp(1, broadcast(), kRouter));
+    guest.send(udp(broadcast(), kGuest, kRouter, {4001, port}, "before"));
+    EXPECT_EQ(server.receive_and_answer("late"), "before");
+    guest.reset();
+    guest.have_buffers(true);
+    guest.send(udp(guest.router(), kGuest, kRouter, {4002, port}, "after"));
+    EXPECT_EQ(server.receive_and_answer("in time"), "after");
+    const Frame f = guest.receive([port](const Frame& g) { return is(g, kUdp) && at16(g, kPorts) == port; });
+    EXPECT_EQ(at16(f, kPorts + 2), 4002);
+    EXPECT_TRUE(HostSocket(SOCK_STREAM).connect(rule.host_port)) << "the host still listens";
 }
 
 TEST(UserNetwork, NonsenseHarmsNobody)
