@@ -8,6 +8,7 @@ import select
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 
 GUEST_MIB = 512
@@ -57,22 +58,24 @@ class Guest:
     def __init__(self, command, measure_memory=False):
         self.console = b""
         self.boot_seconds = self.memory_mib = None
-        # pylint: disable=consider-using-with,subprocess-popen-preexec-fn
         self.start = time.monotonic()
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=raise_priority)
-        try:
-            self._wait_for(UP)
-            self.boot_seconds = time.monotonic() - self.start
-            if measure_memory:
-                self._look_at_memory()
-            self._wait_for(END)
-            self.status = self.process.wait(LIMIT)
-        except (Failed, subprocess.TimeoutExpired) as error:
-            self.process.kill()
-            said = self.process.stderr.read().decode(errors="replace")
-            raise Failed(f"{' '.join(map(str, command))}\n{error}\n{self.text()[-2000:]}\n{said[-2000:]}") from error
-        self.process.stderr.close()
-        self.process.stdout.close()
+        # pylint: disable=subprocess-popen-preexec-fn
+        with tempfile.TemporaryFile() as said, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said,
+                                                                preexec_fn=raise_priority) as self.process:
+            try:
+                self._follow(measure_memory)
+            except (Failed, subprocess.TimeoutExpired) as error:
+                self.process.kill()
+                said.seek(0)
+                raise Failed(f"{' '.join(map(str, command))}\n{error}\n{self.text()[-2000:]}\n{said.read().decode(errors='replace')[-2000:]}") from error
+
+    def _follow(self, measure_memory):
+        self._wait_for(UP)
+        self.boot_seconds = time.monotonic() - self.start
+        if measure_memory:
+            self._look_at_memory()
+        self._wait_for(END)
+        self.process.wait(LIMIT)
 
     def text(self):
         return self.console.replace(b"\r", b"").decode(errors="replace")
@@ -146,6 +149,12 @@ class Tcg(Linux):
         return [self.program, "-accel", "tcg", "-nodefaults", "-no-user-config", "-M", "q35", "-cpu", "max", "-m", f"{GUEST_MIB}M", "-smp", str(cpus),
                 "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", self.kernel, "-initrd", initrd, "-append", append]
 
+    @staticmethod
+    def devices(disk):
+        """PCI, as q35 has no virtio-mmio; without the option ROM that a network card has for firmware."""
+        return ["-drive", f"file={disk},if=none,id=disk,format=raw", "-device", "virtio-blk-pci,drive=disk", "-netdev", "user,id=net", "-device",
+                "virtio-net-pci,netdev=net,romfile="]
+
     @classmethod
     def present(cls):
         return shutil.which(cls.program) is not None
@@ -159,3 +168,7 @@ class Seamless(Linux):
     def command(self, initrd, append, cpus):
         return [self.program, "run", "--vm", self.name, "--memory", f"{GUEST_MIB}M", "--cpus", str(cpus), "--kernel", self.kernel, "--initrd", initrd,
                 "--append", append, "--timeout", str(LIMIT)]
+
+    @staticmethod
+    def devices(disk):
+        return ["--disk", disk, "--net", "user"]

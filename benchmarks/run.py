@@ -11,6 +11,7 @@ import sys
 import time
 
 import machines
+import peers
 import report
 import targets
 from targets import COMPUTE, KERNEL
@@ -20,10 +21,17 @@ ROOT = HERE.parent
 
 LEAVING = "cpuid rdtsc".split()
 ODD = ["copy8_meeting"]
+LEAVING_MODULE = ("mmio_read mmio_write ioapic_read port_read kernel_cpuid host_cpuid kernel_rdtsc tdcall tdvmcall map_shared map_private "
+                  "accept").split()
+DEVICES = "disk_read disk_write disk_4k net_receive net_send net_ping".split()
+DEVICE_MODULES = "virtio_mmio virtio_pci virtio_blk virtio_net".split()
 BOOT = "boot_quiet boot_log memory".split()
 PARALLEL = "parallel_1 parallel_2 parallel_4".split()
+IN_LINUX = COMPUTE + KERNEL + ODD + LEAVING
 TITLES = (("Compute, time", COMPUTE, True), ("Linux, time", KERNEL, True), ("Memory, what hurts: a copy whose pages are 16 MiB apart", ODD, False),
           ("Instructions that a hypervisor sees, time", LEAVING, False),
+          ("The same and others in the kernel, time", LEAVING_MODULE, False),
+          ("Virtio disk and network, time", DEVICES, False),
           ("Boot to a program's first line; memory of the host beyond the guest's then", BOOT, False),
           ("SHA-256 on all of 1, 2 and 4 processors at once, time for each byte of each processor", PARALLEL, False))
 
@@ -64,6 +72,8 @@ class Bench:
         self.wanted = wanted
         self.results = report.Results()
         self.initrd = args.out / "initrd"
+        self.device_initrd = args.out / "device_initrd"
+        self.disk = args.out / "disk"
         self.work = args.out / "work"
         self.guests = [machine for machine in self._guests() if machine.name in args.environments]
         self.failures = 0
@@ -81,8 +91,15 @@ class Bench:
         self.args.out.mkdir(parents=True, exist_ok=True)
         sources = sorted((HERE / "guest" / "linux").glob("*.c"))
         subprocess.run(["gcc", "-O2", "-std=gnu11", "-static", "-pthread", "-Wall", "-Wextra", "-o", self.work, *sources], check=True)
-        subprocess.run([sys.executable, ROOT / "tools" / "initramfs.py", "--output", self.initrd, "--busybox", self.args.linux / "busybox",
-                        "--file", f"{self.work}:/bin/work", "--script", HERE / "guest" / "linux" / "script.sh"], check=True)
+        self.make_initrd(self.initrd)
+        if self.of(LEAVING_MODULE) or self.of(DEVICES):
+            module = [f"--file={self.args.module}:/leaving.ko"] if self.args.module else []
+            self.make_initrd(self.device_initrd, "--modules", self.args.linux / "modules", *(f"--module={name}" for name in DEVICE_MODULES), *module)
+            peers.make_disk(self.disk)
+
+    def make_initrd(self, output, *extra):
+        subprocess.run([sys.executable, ROOT / "tools" / "initramfs.py", "--output", output, "--busybox", self.args.linux / "busybox",
+                        "--file", f"{self.work}:/bin/work", "--script", HERE / "guest" / "linux" / "script.sh", *extra], check=True)
 
     def of(self, names):
         return [name for name in names if name in self.wanted]
@@ -104,16 +121,15 @@ class Bench:
 
     def native(self):
         machine = machines.Native(self.work)
-        self.attempt("native", lambda: self.add_all("native", machine.run(self.of(COMPUTE + KERNEL + ODD + LEAVING))))
+        if names := self.of(IN_LINUX):
+            self.attempt("native", lambda: self.add_all("native", machine.run(names)))
         for count in (1, 2, 4):
             if self.of([f"parallel_{count}"]):
                 self.attempt(f"native, {count} threads", lambda count=count: self.add_all("native", machine.parallel(count), f"_{count}"))
 
     def quiet_guest(self, machine):
         """One boot serves for its time, for the memory it took, and for all that runs on one processor."""
-        names = self.of(COMPUTE + KERNEL + ODD + LEAVING) + ["parallel"] * bool(self.of(["parallel_1"]))
-        if not names and not self.of(["boot_quiet", "memory"]):
-            return
+        names = self.of(IN_LINUX) + ["parallel"] * bool(self.of(["parallel_1"]))
         guest = machine.guest(self.initrd, f"quiet bench={','.join(names)}", measure_memory=bool(self.of(["memory"])))
         found = guest.values()
         if "parallel" in found:
@@ -130,13 +146,25 @@ class Bench:
     def parallel_guest(self, machine, count):
         self.add_all(machine.name, machine.guest(self.initrd, "quiet bench=parallel", count).values(), f"_{count}")
 
+    def device_guest(self, machine):
+        """Devices' throughput, and what the module measures of single accesses."""
+        append = f"quiet bench={','.join(self.of(DEVICES))}"
+        with peers.server() as server:
+            append += f" port={server.server_address[1]}"
+            if self.of(LEAVING_MODULE) and self.args.module:
+                append += " leaving"
+            guest = machine.guest(self.device_initrd, append, extra=machine.devices(self.disk))
+        self.add_all(machine.name, guest.values())
+
     def round(self):
         if "native" in self.args.environments:
             self.native()
-        for machine in self.guests:
+        for machine in self.guests * bool(self.of([*IN_LINUX, "parallel_1", "boot_quiet", "memory"])):
             self.attempt(machine.name, lambda machine=machine: self.quiet_guest(machine))
         for machine in self.guests * bool(self.of(["boot_log"])):
             self.attempt(f"{machine.name}, with its log", lambda machine=machine: self.logging_guest(machine))
+        for machine in self.guests * bool(self.of(LEAVING_MODULE + DEVICES)):
+            self.attempt(f"{machine.name}, with devices", lambda machine=machine: self.device_guest(machine))
         for count in (2, 4):
             for machine in self.guests * bool(self.of([f"parallel_{count}"])):
                 self.attempt(f"{machine.name}, {count} processors", lambda machine=machine, count=count: self.parallel_guest(machine, count))
@@ -160,6 +188,7 @@ def arguments():
     parser.add_argument("--seamless", type=pathlib.Path, default=ROOT / "build/release/seamless", help="the program that is measured")
     parser.add_argument("--tools", type=pathlib.Path, default=ROOT / "build/release/benchmarks", help="the folder with the other benchmarks")
     parser.add_argument("--linux", type=pathlib.Path, required=True, help="the folder that tools/linux_packages.sh fills")
+    parser.add_argument("--module", type=pathlib.Path, help="leaving.ko; without it what it measures is left out")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "build/bench", help="where guests and results.json go")
     return parser.parse_args()
 
@@ -174,6 +203,8 @@ def main():
         names = [name for name in names if args.only.search(name)]
     if not names:
         sys.exit("run.py: no benchmark has such a name")
+    if not args.module:
+        note("Without the kernel module: single MMIO accesses, ports, TDCALLs are not measured")
     bench = Bench(args, names)
     bench.build()
     bench.results.facts = host()

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 static const struct benchmark* const lists[] = {compute_benchmarks, memory_benchmarks, matrix_benchmarks,
-                                                system_benchmarks};
+                                                system_benchmarks, device_benchmarks};
 
 void give_up(const char* what)
 {

@@ -23,6 +23,7 @@ extern const struct benchmark compute_benchmarks[];
 extern const struct benchmark memory_benchmarks[];
 extern const struct benchmark matrix_benchmarks[];
 extern const struct benchmark system_benchmarks[];
+extern const struct benchmark device_benchmarks[];
 
 // As many as there are processors, or as the command line says.
 extern unsigned threads;
