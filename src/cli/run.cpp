@@ -197,13 +197,22 @@ Result<SerialPort, Message> open_serial(const RunOptions& o)
     return port;
 }
 
-void report(const vmm::Outcome& outcome, const RunOptions& o)
+std::string counted(const SoftwareHost::Counters& c)
 {
+    const std::string instructions =
+        c.instructions ? fmt::format(",\"instructions\":{}", *c.instructions) : "";
+    return fmt::format("{{\"vm_exits\":{},\"translations\":{}{}}}", c.vm_exits, c.translations, instructions);
+}
+
+void report(const Ended& ended, const RunOptions& o, SoftwareHost& host)
+{
+    const vmm::Outcome& outcome = ended.outcome;
     if (!outcome.report.empty())
         fmt::print(stderr, "seamless: {}\n", outcome.report);
     if (o.json)
-        fmt::print("{{\"outcome\":\"{}\",\"exit_status\":{},\"report\":{}}}\n", name_of(outcome.kind),
-                   outcome.exit_status(), json_string(outcome.report));
+        fmt::print("{{\"outcome\":\"{}\",\"exit_status\":{},\"report\":{}{}}}\n", name_of(outcome.kind),
+                   outcome.exit_status(), json_string(outcome.report),
+                   ended.stuck ? "" : ",\"counters\":" + counted(host.counters()));
     std::fflush(stdout);
 }
 
@@ -252,11 +261,11 @@ int run_command(const RunOptions& o)
         std::move(backends).value());
     if (!ended.ok())
         return complain(ended.error(), kOurBug);
-    const vmm::Outcome& outcome = ended.value().outcome;
-    report(outcome, o);
+    report(ended.value(), o, *host.value());
+    const int status = ended.value().outcome.exit_status();
     if (ended.value().stuck)
-        _exit(outcome.exit_status());
-    return outcome.exit_status();
+        _exit(status);
+    return status;
 }
 
 } // namespace seamless::cli

@@ -34,10 +34,25 @@ class Host : public SoftwareHost {
   public:
     vmm::IoctlPort& kvm() override { return *kvm_; }
     vmm::InspectionPort& inspection() override { return inspection_; }
+    Counters counters() override
+    {
+        Counters sum;
+        u64 instructions = 0;
+        for (unsigned id = 0; id < platform_->package().count(); ++id) {
+            const cpu::LogicalProcessor::Counters counted = platform_->package().lp(id).counters();
+            sum.vm_exits += counted.vm_exits;
+            sum.translations += counted.translations;
+            instructions += counted.instructions;
+        }
+        if (steps_)
+            sum.instructions = instructions;
+        return sum;
+    }
 
     Result<void, Message> start(Options options)
     {
         platform::Parameters parameters;
+        steps_ = options.engine.mode == cpu::EngineMode::step;
         parameters.make_lp = watch_.watch(platform::make_engine(options.engine));
         parameters.report_key = options.report_key;
         sink_ = std::move(options.sink);
@@ -58,6 +73,7 @@ class Host : public SoftwareHost {
     std::unique_ptr<platform::Platform> platform_;
     std::unique_ptr<uapi::Device> device_;
     std::unique_ptr<SoftwareKvm> kvm_;
+    bool steps_ = false;
 };
 
 } // namespace

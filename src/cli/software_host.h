@@ -32,6 +32,14 @@ class SoftwareHost {
     [[nodiscard]] virtual vmm::IoctlPort& kvm() = 0;
     [[nodiscard]] virtual vmm::InspectionPort& inspection() = 0;
 
+    // What its processors have counted; the guests must have ended.
+    struct Counters {
+        u64 vm_exits = 0;
+        u64 translations = 0;
+        std::optional<u64> instructions; // of guests, with --engine step: translated code counts none
+    };
+    [[nodiscard]] virtual Counters counters() = 0;
+
   protected:
     SoftwareHost() = default;
 };

@@ -153,6 +153,21 @@ class Reset(unittest.TestCase):
             result = seamless("run", "--vm", "plain", option, "--kernel", self.kernel, "--timeout", "60")
             self.assertEqual((result.returncode, result.stderr), (8, "seamless: the guest asked for a reset\n"))
 
+    def test_step_mode_counts_instructions(self):
+        def run(turns, *options):
+            # mov $turns, %ecx; dec %ecx; jnz; xor %eax, %eax; out %al, $0xf4
+            self.kernel.write_bytes(bzimage(code=bytes.fromhex("b9") + struct.pack("<I", turns) + bytes.fromhex("ffc9 75fc 31c0 e6f4")))
+            result = seamless("run", "--vm", "plain", "--json", "--kernel", self.kernel, "--timeout", "60", *options)
+            self.assertEqual(result.returncode, 1, result.stderr)
+            return json.loads(result.stdout.splitlines()[-1])["counters"]
+
+        few, many = run(1000, "--engine", "step"), run(51000, "--engine", "step")
+        self.assertEqual(many["instructions"] - few["instructions"], 2 * 50000)
+        translated = run(51000)
+        self.assertNotIn("instructions", translated)
+        for counters in (few, many, translated):
+            self.assertGreater(min(counters["vm_exits"], counters["translations"]), 0)
+
     def test_a_signal_ends_a_machine_that_is_never_there_for_long(self):
         with subprocess.Popen([SEAMLESS, "run", "--vm", "plain", "--kernel", self.kernel, "--timeout", "60"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True) as process:
