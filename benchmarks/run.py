@@ -42,12 +42,20 @@ def note(text):
 
 def printed(title, command):
     """What another program of benchmarks prints."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, preexec_fn=machines.raise_priority, check=False)  # pylint: disable=subprocess-popen-preexec-fn
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, preexec_fn=machines.raise_priority, check=False)  # pylint: disable=subprocess-popen-preexec-fn
     return f"{title}\n{done.stdout}{f'status {done.returncode}' if done.returncode else ''}"
 
 
 def bare(args):
     return printed("Compute without an operating system, at best of three", [args.tools / "bench_compute", args.tools / "compute.bin", args.out / "compute.json"])
+
+
+def micro(args):
+    """Google Benchmark says itself what it runs on, on stderr; its JSON is beside the other."""
+    program = args.tools / "bench_micro"
+    if not program.exists():
+        return "Single costs: not measured, as Google Benchmark (libbenchmark-dev) was not there when this was built\n"
+    return printed("Single costs: time of one turn, of which \"each\" is a part", [program, "--benchmark_min_time=0.2", f"--benchmark_out={args.out / 'micro.json'}"])
 
 
 def testdev(args):
@@ -61,7 +69,7 @@ def testdev(args):
 
 
 # Benchmarks that stand alone, and print tables of their own.
-OTHERS = {"bare": bare, "testdev": testdev}
+OTHERS = {"bare": bare, "testdev": testdev, "micro": micro}
 
 
 class Bench:
