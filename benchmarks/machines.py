@@ -147,12 +147,13 @@ class Linux:
 
 
 class Tcg(Linux):
-    """-cpu max is what TCG can do, AVX included; without defaults there is no network card or display to be set up."""
+    """What boots fastest: no default devices that would have to be set up, and the default processor, whose system calls and
+    page faults cost half of those of -cpu max, though it has no AVX."""
     name = "tcg"
     program = "qemu-system-x86_64"
 
     def command(self, initrd, append, cpus):
-        return [self.program, "-accel", "tcg", "-nodefaults", "-no-user-config", "-M", "q35", "-cpu", "max", "-m", f"{GUEST_MIB}M", "-smp", str(cpus),
+        return [self.program, "-accel", "tcg", "-nodefaults", "-no-user-config", "-M", "q35", "-m", f"{GUEST_MIB}M", "-smp", str(cpus),
                 "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", self.kernel, "-initrd", initrd, "-append", append]
 
     @staticmethod

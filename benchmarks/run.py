@@ -33,7 +33,7 @@ TITLES = (("Compute, time", COMPUTE, True), ("Linux, time", KERNEL, True), ("Mem
           ("The same and others in the kernel, time", LEAVING_MODULE, False),
           ("Virtio disk and network, time", DEVICES, False),
           ("Boot to a program's first line; memory of the host beyond the guest's then", BOOT, False),
-          ("SHA-256 on all of 1, 2 and 4 processors at once, time for each byte of each processor", PARALLEL, False))
+          ("SHA-256 on all of 1, 2 and 4 processors at once, time for each byte of all", PARALLEL, False))
 
 
 def note(text):

@@ -37,7 +37,7 @@ def mean(one, other):
 def scaling(results, guest):
     """Work done in a time by two processors over one's."""
     one, two = results.median("parallel_1", guest), results.median("parallel_2", guest)
-    return 2 * one / two if one and two else None
+    return one / two if one and two else None
 
 
 def mmio_over_ioapic(results, guest):
