@@ -99,6 +99,10 @@ class Bench:
         self.args.out.mkdir(parents=True, exist_ok=True)
         sources = sorted((HERE / "guest" / "linux").glob("*.c"))
         subprocess.run(["gcc", "-O2", "-std=gnu11", "-static", "-pthread", "-Wall", "-Wextra", "-o", self.work, *sources], check=True)
+        if self.guests:
+            self.make_initrds()
+
+    def make_initrds(self):
         self.make_initrd(self.initrd)
         if self.of(LEAVING_MODULE) or self.of(DEVICES):
             module = [f"--file={self.args.module}:/leaving.ko"] if self.args.module else []
@@ -187,12 +191,32 @@ def host():
             "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
 
 
+def environments(text):
+    names = text.split(",")
+    if unknown := set(names) - set(report.ENVIRONMENTS):
+        raise argparse.ArgumentTypeError(f"there is no {', '.join(unknown)}, but {', '.join(report.ENVIRONMENTS)}")
+    return names
+
+
+def positive(text):
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError("give a number above 0")
+    return int(text)
+
+
+def regex(text):
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from error
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=5, help="of each, in turns (default 5)")
+    parser.add_argument("--runs", type=positive, default=5, help="of each, in turns (default 5)")
     parser.add_argument("--quick", action="store_true", help="one run of each, and no boots but those that the rest needs")
-    parser.add_argument("--only", type=re.compile, metavar="REGEX", help="the benchmarks whose names match")
-    parser.add_argument("--environments", type=lambda text: text.split(","), default=report.ENVIRONMENTS, metavar="E,...", help="of native, tcg, td and plain")
+    parser.add_argument("--only", type=regex, metavar="REGEX", help="the benchmarks whose names match")
+    parser.add_argument("--environments", type=environments, default=report.ENVIRONMENTS, metavar="E,...", help="of native, tcg, td and plain")
     parser.add_argument("--seamless", type=pathlib.Path, default=ROOT / "build/release/seamless", help="the program that is measured")
     parser.add_argument("--tools", type=pathlib.Path, default=ROOT / "build/release/benchmarks", help="the folder with the other benchmarks")
     parser.add_argument("--linux", type=pathlib.Path, required=True, help="the folder that tools/linux_packages.sh fills")
@@ -214,7 +238,10 @@ def main():
     if not args.module:
         note("Without the kernel module: single MMIO accesses, ports, TDCALLs are not measured")
     bench = Bench(args, names)
-    bench.build()
+    try:
+        bench.build()
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"run.py: {error}")
     bench.results.facts = host()
     for turn in range(args.runs):
         note(f"Run {turn + 1} of {args.runs}")

@@ -2,12 +2,14 @@
 """What ./bench makes of numbers: medians, ratios and noise, the tables, what it says of each target, and which of a
 process's memory it takes for the guest's."""
 import pathlib
+import subprocess
 import sys
 import tempfile
 import unittest
 import unittest.mock
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "benchmarks"))
+BENCHMARKS = pathlib.Path(__file__).resolve().parents[3] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
 import machines  # pylint: disable=wrong-import-position
 import report  # pylint: disable=wrong-import-position
 import targets  # pylint: disable=wrong-import-position
@@ -105,6 +107,40 @@ class Machines(unittest.TestCase):
             (1 << 32, 512, 7000, ""), (1 << 33, 64, 1024, "/memfd:[kvm-gmem] (deleted)"), (1 << 34, 64, 2048, ""), (1 << 35, 600, 512, "/a file")))
         with unittest.mock.patch.object(pathlib.Path, "read_text", return_value=smaps):
             self.assertEqual(machines.beyond_guest_memory(1), 2.5)
+
+
+class Program(unittest.TestCase):
+    """The real program, built and run natively."""
+
+    def bench(self, *arguments):
+        with tempfile.TemporaryDirectory() as folder:
+            return subprocess.run([sys.executable, BENCHMARKS / "run.py", "--linux", folder, "--out", folder, "--environments", "native", *arguments],
+                                  capture_output=True, text=True, check=False)
+
+    def test_a_run_gives_a_table(self):
+        done = self.bench("--runs", "1", "--only", "^(crc32|parallel_2)$")
+        self.assertEqual(done.returncode, 0, done)
+        self.assertRegex(done.stdout, r"\ncrc32 +ns/byte +[0-9.]+ +- +- +- ")
+        self.assertRegex(done.stdout, r"\nparallel_2 +ns/byte +[0-9.]+ +- +- +- ")
+        self.assertNotIn("sieve", done.stdout)
+
+    def test_wrong_usage_is_refused(self):
+        self.assertIn("no benchmark has such a name", self.bench("--only", "nothing of that name").stderr)
+        self.assertIn("is no regular expression", self.bench("--only", "(").stderr)
+        self.assertIn("give a number above 0", self.bench("--runs", "0").stderr)
+        self.assertIn("there is no xen", self.bench("--environments", "td,xen").stderr)
+
+    def test_a_wrong_result_has_no_time(self):
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            for source in (BENCHMARKS / "guest" / "linux").glob("*.[ch]"):
+                (folder / source.name).write_text(source.read_text(encoding="utf-8").replace(".want = 148933", ".want = 148934"), encoding="utf-8")
+            subprocess.run(["gcc", "-O1", "-std=gnu11", "-pthread", "-o", folder / "work", *folder.glob("*.c")], check=True)
+            wrong = subprocess.run([folder / "work", "sieve"], capture_output=True, text=True, check=False)
+            unknown = subprocess.run([folder / "work", "siege"], capture_output=True, text=True, check=False)
+        self.assertEqual((wrong.returncode, wrong.stdout), (1, ""))
+        self.assertIn("sieve computed 0x245c5 for 0x245c6", wrong.stderr)
+        self.assertEqual((unknown.returncode, unknown.stdout), (2, ""))
 
 
 if __name__ == "__main__":
