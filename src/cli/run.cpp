@@ -98,13 +98,14 @@ struct Parts {
     const vmm::MachinePlan& plan;
     SoftwareHost& host;
     const SerialPort& serial;
+    const devices::Clock& clock;
 };
 
 // The time that is left of --timeout, 0 without one.
 class Timeout {
   public:
     explicit Timeout(double seconds)
-        : limit_(std::chrono::milliseconds(static_cast<i64>(std::ceil(seconds * 1000))))
+        : limit_(std::chrono::milliseconds(static_cast<i64>(std::ceil(std::min(seconds, kLongest) * 1000))))
     {}
     [[nodiscard]] u64 left_ms() const
     {
@@ -117,6 +118,7 @@ class Timeout {
     }
 
   private:
+    static constexpr double kLongest = 1e9; // seconds: what is longer counts as this
     std::chrono::milliseconds limit_;
     std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
@@ -130,10 +132,9 @@ struct Ended {
 Result<Ended, Message> run_machines(const Parts& parts, vmm::VirtioBackends backends, RunningMachine& running)
 {
     const RunOptions& o = parts.options;
-    const HostClock clock;
     const Timeout timeout(o.timeout);
     for (;;) {
-        auto machine = TRY(vmm::Machine::build(parts.host.kvm(), parts.plan, parts.serial.sink(), clock,
+        auto machine = TRY(vmm::Machine::build(parts.host.kvm(), parts.plan, parts.serial.sink(), parts.clock,
                                                std::move(backends)));
         running.set(machine.get());
         vmm::Outcome outcome =
@@ -256,9 +257,13 @@ int run_command(const RunOptions& o)
                                     .sink = std::move(sink).value()});
     if (!host.ok())
         return complain(host.error(), kOurBug);
-    const auto ended = run_connected(
-        {.options = o, .plan = planned.value(), .host = *host.value(), .serial = serial.value()},
-        std::move(backends).value());
+    const HostClock clock;
+    const auto ended = run_connected({.options = o,
+                                      .plan = planned.value(),
+                                      .host = *host.value(),
+                                      .serial = serial.value(),
+                                      .clock = clock},
+                                     std::move(backends).value());
     if (!ended.ok())
         return complain(ended.error(), kOurBug);
     report(ended.value(), o, *host.value());

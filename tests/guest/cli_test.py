@@ -153,6 +153,10 @@ class Reset(unittest.TestCase):
             result = seamless("run", "--vm", "plain", option, "--kernel", self.kernel, "--timeout", "60")
             self.assertEqual((result.returncode, result.stderr), (8, "seamless: the guest asked for a reset\n"))
 
+    def test_a_timeout_may_be_longer_than_any_clock(self):
+        result = seamless("run", "--vm", "plain", "--no-reboot", "--kernel", self.kernel, "--timeout", "1e300")
+        self.assertEqual(result.returncode, 8, result.stderr)
+
     def test_step_mode_counts_instructions(self):
         def run(turns, *options):
             # mov $turns, %ecx; dec %ecx; jnz; xor %eax, %eax; out %al, $0xf4
