@@ -3,6 +3,7 @@
 """Runs the benchmarks of docs/benchmarks.md natively, under QEMU's TCG, in a TD and in a plain VM, in turns, and prints
 the medians. Everything measured goes to results.json beside the guests. ./bench builds what this needs and starts it."""
 import argparse
+import os
 import pathlib
 import platform
 import re
@@ -31,7 +32,7 @@ IN_LINUX = COMPUTE + KERNEL + ODD + LEAVING
 TITLES = (("Compute, time", COMPUTE, True), ("Linux, time", KERNEL, True), ("Memory, what hurts: a copy whose pages are 16 MiB apart", ODD, False),
           ("Instructions that a hypervisor sees, time", LEAVING, False),
           ("The same and others in the kernel, time", LEAVING_MODULE, False),
-          ("Virtio disk and network, time", DEVICES, False),
+          ("Virtio disk and network", DEVICES, False),
           ("Boot to a program's first line; memory of the host beyond the guest's then", BOOT, False),
           ("SHA-256 on all of 1, 2 and 4 processors at once, time for each byte of all", PARALLEL, False))
 
@@ -166,7 +167,8 @@ class Bench:
             if self.of(LEAVING_MODULE) and self.args.module:
                 append += " leaving"
             guest = machine.guest(self.device_initrd, append, extra=machine.devices(self.disk))
-        self.add_all(machine.name, guest.values())
+        # Devices are thought of in MB/s.
+        self.add_all(machine.name, {name: (1000 / value, "MB/s") if unit == "ns/byte" else (value, unit) for name, (value, unit) in guest.values().items()})
 
     def round(self):
         if "native" in self.args.environments:
@@ -185,10 +187,20 @@ class Bench:
         return "\n".join(part for part in (report.section(self.results, *title) for title in TITLES) if part)
 
 
-def host():
+def first_line(command):
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.partition("\n")[0]
+    except FileNotFoundError:
+        return "none"
+
+
+def facts(args):
+    """What the figures depend on."""
     model = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-    return {"processor": model[1] if model else platform.machine(), "processors": len(machines.os.sched_getaffinity(0)), "kernel": platform.release(),
-            "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    return {"processor": model[1] if model else platform.machine(), "processors": len(os.sched_getaffinity(0)), "host": platform.release(),
+            "guest": (args.linux / "vmlinuz").resolve().name, "qemu": first_line([machines.Tcg.program, "--version"]),
+            "seamless": first_line(["git", "-C", ROOT, "describe", "--always", "--dirty"]), "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "runs": args.runs, "shown": "best" if args.best else "median"}
 
 
 def environments(text):
@@ -214,6 +226,7 @@ def regex(text):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=positive, default=5, help="of each, in turns (default 5)")
+    parser.add_argument("--best", action="store_true", help="show the best of all runs, not their median")
     parser.add_argument("--quick", action="store_true", help="one run of each, and no boots but those that the rest needs")
     parser.add_argument("--only", type=regex, metavar="REGEX", help="the benchmarks whose names match")
     parser.add_argument("--environments", type=environments, default=report.ENVIRONMENTS, metavar="E,...", help="of native, tcg, td and plain")
@@ -242,11 +255,12 @@ def main():
         bench.build()
     except subprocess.CalledProcessError as error:
         sys.exit(f"run.py: {error}")
-    bench.results.facts = host()
+    bench.results.facts, bench.results.best = facts(args), args.best
     for turn in range(args.runs):
         note(f"Run {turn + 1} of {args.runs}")
         bench.round()
         bench.results.write(args.out / "results.json")
+    print("".join(f"{what + ':':11} {fact}\n" for what, fact in bench.results.facts.items()))
     print(bench.table())
     for name, run in OTHERS.items():
         if name in names:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Seamless promises of its speed, beside what was measured. `targets.py RESULTS.json` prints it for an earlier run."""
+"""What Seamless promises of its speed, beside what was measured. `targets.py RESULTS.json [--best]` prints it for an
+earlier run."""
 import operator
 import pathlib
 import sys
@@ -36,18 +37,18 @@ def mean(one, other):
 
 def scaling(results, guest):
     """Work done in a time by two processors over one's."""
-    one, two = results.median("parallel_1", guest), results.median("parallel_2", guest)
+    one, two = results.value("parallel_1", guest), results.value("parallel_2", guest)
     return one / two if one and two else None
 
 
 def mmio_over_ioapic(results, guest):
     """The baseline is TCG's own device that is nearest to the processor."""
-    ours, theirs = results.median("mmio_read", guest), results.median("ioapic_read", "tcg")
+    ours, theirs = results.value("mmio_read", guest), results.value("ioapic_read", "tcg")
     return ours / theirs if ours and theirs else None
 
 
 def megabytes(results, guest):
-    return results.median("memory", guest)
+    return results.value("memory", guest)
 
 
 # What, the comparison, the bound, how it is computed, for which guests.
@@ -85,4 +86,6 @@ def table(results):
 
 
 if __name__ == "__main__":
-    print(table(report.Results.read(pathlib.Path(sys.argv[1]))), end="")
+    earlier = report.Results.read(pathlib.Path(sys.argv[1]))
+    earlier.best = "--best" in sys.argv[2:]
+    print(table(earlier), end="")

@@ -38,11 +38,19 @@ class Numbers(unittest.TestCase):
         for native, guest in ((10, 30), (20, 20), (11, 25)):
             found.add("sieve", "native", native, "ns/cell")
             found.add("sieve", "td", guest, "ns/cell")
-        self.assertEqual(found.median("sieve", "native"), 11)
+        self.assertEqual(found.value("sieve", "native"), 11)
         self.assertAlmostEqual(found.ratio("sieve", "td", "native"), 25 / 11)
         self.assertAlmostEqual(found.noise("sieve"), 10 / 11)
         self.assertIsNone(found.ratio("sieve", "td", "tcg"))
-        self.assertIsNone(found.median("crc32", "td"))
+        self.assertIsNone(found.value("crc32", "td"))
+
+    def test_the_best(self):
+        found = report.Results()
+        found.best = True
+        for figure in (3, 1, 2):
+            found.add("sieve", "td", figure, "ns/cell")
+            found.add("disk", "td", figure, "MB/s")
+        self.assertEqual((found.value("sieve", "td"), found.value("disk", "td")), (1, 3))
 
     def test_geometric_mean_leaves_out_what_one_lacks(self):
         found = results(a=(1, None, 2, None), b=(1, None, 8, None), c=(1, None, None, None))
