@@ -162,8 +162,8 @@ class Bench:
     def device_guest(self, machine):
         """Devices' throughput, and what the module measures of single accesses."""
         append = f"quiet bench={','.join(self.of(DEVICES))}"
-        with peers.server() as server:
-            append += f" port={server.server_address[1]}"
+        with peers.ServerProcess() as port:
+            append += f" port={port}"
             if self.of(LEAVING_MODULE) and self.args.module:
                 append += " leaving"
             guest = machine.guest(self.device_initrd, append, extra=machine.devices(self.disk))

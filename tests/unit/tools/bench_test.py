@@ -2,6 +2,7 @@
 """What ./bench makes of numbers: medians, ratios and noise, the tables, what it says of each target, and which of a
 process's memory it takes for the guest's."""
 import pathlib
+import socket
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,7 @@ import unittest.mock
 BENCHMARKS = pathlib.Path(__file__).resolve().parents[3] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 import machines  # pylint: disable=wrong-import-position
+import peers  # pylint: disable=wrong-import-position
 import report  # pylint: disable=wrong-import-position
 import targets  # pylint: disable=wrong-import-position
 
@@ -115,6 +117,28 @@ class Machines(unittest.TestCase):
             (1 << 32, 512, 7000, ""), (1 << 33, 64, 1024, "/memfd:[kvm-gmem] (deleted)"), (1 << 34, 64, 2048, ""), (1 << 35, 600, 512, "/a file")))
         with unittest.mock.patch.object(pathlib.Path, "read_text", return_value=smaps):
             self.assertEqual(machines.beyond_guest_memory(1), 2.5)
+
+
+class Peers(unittest.TestCase):
+    def test_the_server_sends_receives_and_echoes(self):
+        with peers.ServerProcess() as port, socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(b"P")
+            self.assertEqual(connection.recv(1), b"P")
+            connection.sendall(b"R")
+            stream = connection.makefile("rb").read(peers.STREAMED)
+            self.assertEqual(stream, peers.Handler.stream)
+            connection.sendall(b"S" + stream)
+            self.assertEqual(connection.recv(1), b"\1")
+            connection.sendall(b"S" + stream[:-1] + b"\xff")
+            self.assertEqual(connection.recv(1), b"\0")
+
+    def test_each_sector_of_the_disk_has_its_number(self):
+        with tempfile.TemporaryDirectory() as folder:
+            disk = pathlib.Path(folder) / "disk"
+            peers.make_disk(disk)
+            content = disk.read_bytes()
+        self.assertEqual(len(content), 64 << 20)
+        self.assertEqual(content[12345 * 4096:][:8], (12346).to_bytes(8, "little"))
 
 
 class Program(unittest.TestCase):
