@@ -56,10 +56,10 @@ def platform_key():
 class Boot:
     """One run of Linux: its status, what it said, and the most memory that it took of the host, in MiB."""
 
-    def __init__(self, append, *arguments):
+    def __init__(self, append, *arguments, limit=LIMIT):
         self.append = f"console=ttyS0 {append}".strip()
         command = [SEAMLESS, "run", "--kernel", KERNEL, "--initrd", initrd(), "--append", self.append, "--platform-key", platform_key(),
-                   "--timeout", str(LIMIT), *arguments]
+                   "--timeout", str(limit), *arguments]
         log, errors = path("log"), path("errors")
         with open(log, "wb") as out, open(errors, "wb") as err:
             # pylint: disable=consider-using-with
@@ -220,7 +220,8 @@ class Memory(LinuxTest):
     def test_a_plain_vm_starts_again(self):
         # The first sector counts the boots: what the disk and the network were connected to stays.
         path("boots.img").write_bytes(b"0" + bytes(511))
-        boot = Boot("quiet do=reboots", "--vm", "plain", "--cpus", "2", "--disk", path("boots.img"), "--net", "user")
+        boot = Boot("quiet do=reboots", "--vm", "plain", "--cpus", "2", "--disk", path("boots.img"), "--net", "user",
+                    limit=3 * LIMIT)
         self.assertEqual(boot.status, 0, boot)
         self.assertEqual(re.findall(r"^SAYS boot: (.*)$", boot.log, re.MULTILINE), ["0", "1", "2"], boot)
         self.assertEqual(boot.errors.count("it starts again"), 2, boot)
