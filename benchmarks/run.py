@@ -26,7 +26,7 @@ LEAVING_MODULE = ("mmio_read mmio_write ioapic_read port_read kernel_cpuid host_
                   "accept").split()
 DEVICES = "disk_read disk_write disk_4k net_receive net_send net_ping".split()
 DEVICE_MODULES = "virtio_mmio virtio_pci virtio_blk virtio_net".split()
-BOOT = "boot_quiet boot_log memory".split()
+BOOT = "boot_quiet boot_quiet_cpu boot_log memory".split()
 PARALLEL = "parallel_1 parallel_2 parallel_4".split()
 IN_LINUX = COMPUTE + KERNEL + ODD + LEAVING
 TITLES = (("Compute, time", COMPUTE, True), ("Linux, time", KERNEL, True), ("Memory, what hurts: a copy whose pages are 16 MiB apart", ODD, False),
@@ -150,6 +150,8 @@ class Bench:
         self.add_all(machine.name, found)
         if self.of(["boot_quiet"]):
             self.results.add("boot_quiet", machine.name, guest.boot_seconds, "s")
+        if self.of(["boot_quiet_cpu"]):
+            self.results.add("boot_quiet_cpu", machine.name, guest.boot_cpu_seconds, "s")
         if self.of(["memory"]):
             self.results.add("memory", machine.name, guest.memory_mib, "MiB")
 
@@ -173,7 +175,7 @@ class Bench:
     def round(self):
         if "native" in self.args.environments:
             self.native()
-        for machine in self.guests * bool(self.of([*IN_LINUX, "parallel_1", "boot_quiet", "memory"])):
+        for machine in self.guests * bool(self.of([*IN_LINUX, "parallel_1", "boot_quiet", "boot_quiet_cpu", "memory"])):
             self.attempt(machine.name, lambda machine=machine: self.quiet_guest(machine))
         for machine in self.guests * bool(self.of(["boot_log"])):
             self.attempt(f"{machine.name}, with its log", lambda machine=machine: self.logging_guest(machine))

@@ -3,7 +3,7 @@
 // numbers are small whole ones, so that each result is exact.
 #include "work.h"
 
-enum { wide = 192, narrow = 160 };
+enum { wide = 128, narrow = 96 };
 
 typedef float four __attribute__((vector_size(16), aligned(16)));
 typedef float eight __attribute__((vector_size(32), aligned(32)));
@@ -85,9 +85,9 @@ static bool has_avx(void) { return __builtin_cpu_supports("avx"); }
 
 // clang-format off
 const struct benchmark matrix_benchmarks[] = {
-    {.name = "matmul_double", .item = "flop", .prepare = prepare_doubles, .run = multiply_doubles, .items = 2ull * narrow * narrow * narrow, .want = 0xb0df7b30},
-    {.name = "matmul_sse",    .item = "flop", .prepare = prepare_singles, .run = multiply_sse,     .items = 2ull * wide * wide * wide,       .want = 0xc413b3f2bcada624},
-    {.name = "matmul_avx",    .item = "flop", .prepare = prepare_singles, .run = multiply_avx,     .items = 2ull * wide * wide * wide,       .want = 0xc413b3f2bcada624,
+    {.name = "matmul_double", .item = "flop", .prepare = prepare_doubles, .run = multiply_doubles, .items = 2ull * narrow * narrow * narrow, .want = 0x1703bd92},
+    {.name = "matmul_sse",    .item = "flop", .prepare = prepare_singles, .run = multiply_sse,     .items = 2ull * wide * wide * wide,       .want = 0x1b38c5d5e02c6572},
+    {.name = "matmul_avx",    .item = "flop", .prepare = prepare_singles, .run = multiply_avx,     .items = 2ull * wide * wide * wide,       .want = 0x1b38c5d5e02c6572,
      .possible = has_avx},
     {.name = NULL},
 };

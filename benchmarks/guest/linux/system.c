@@ -12,8 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { calls = 20000, pages = 1000, programs = 10, switches = 1000, instructions = 1000 };
-enum { data_size = 1 << 20, rounds = 10 };
+enum { calls = 5000, pages = 250, programs = 3, switches = 300, instructions = 1000 };
+enum { data_size = 1 << 20, rounds = 3 };
 
 static uint64_t system_call(void)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // work [THREADS] NAME...: runs benchmarks and prints a line `BENCH name nanoseconds ns/item` for each.
-// Repeats each for at least 0.2 s and takes the best repetition: other work on the machine only ever adds
+// Repeats each for at least 0.3 s and takes the best repetition: other work on the machine only ever adds
 // time.
 #include "work.h"
 
@@ -68,7 +68,7 @@ static void measure(const struct benchmark* bench)
         bench->prepare();
     timed(bench, bench->want * times); // touches the memory, and lets a translator see the code
     int64_t best = INT64_MAX;
-    for (int64_t total = 0; total < 200000000;) {
+    for (int64_t total = 0; total < 300000000;) {
         const int64_t once = timed(bench, bench->want * times);
         total += once;
         best = once < best ? once : best;
