@@ -16,6 +16,8 @@ struct Optimizations {
     bool links = true;             // blocks of one page jump to each other
     bool jump_cache = true;        // indirect and cross-page jumps find their block (BMI2)
     bool calls = true;             // blocks go on behind an instruction of C++ that changes no mode
+    bool returns = true;           // returns find what is behind their calls without a lookup (BMI2)
+    bool stretches = true;         // neighbouring accesses of a block share one lookup
     bool translation_cache = true; // translations survive a change of the address space
 };
 

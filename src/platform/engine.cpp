@@ -19,6 +19,8 @@ constexpr Switch kSwitches[] = {
     {"no-links", &cpu::Optimizations::links},
     {"no-calls", &cpu::Optimizations::calls},
     {"no-jump-cache", &cpu::Optimizations::jump_cache},
+    {"no-returns", &cpu::Optimizations::returns},
+    {"no-stretches", &cpu::Optimizations::stretches},
     {"no-translation-cache", &cpu::Optimizations::translation_cache},
 };
 

@@ -7,6 +7,7 @@
 namespace seamless::cpu {
 
 using decode::CodeSize;
+using decode::Instruction;
 
 void Emitter::add_segment_base(ZydisRegister segment)
 {
@@ -26,44 +27,54 @@ void Emitter::add_segment_base(ZydisRegister segment)
 // The linear address of a memory operand, in r14; clobbers r15. `rsp_adjust` is added where RSP is the base.
 void Emitter::address(const ZydisDecodedOperand& operand, i64 rsp_adjust, bool with_segment)
 {
+    if (shared_)
+        return;
     const auto& mem = operand.mem;
     i64 disp = mem.disp.has_displacement ? mem.disp.value : 0;
-    const bool wide = address_width_ == 64;
-
+    if (mem.base == ZYDIS_REGISTER_RSP || mem.base == ZYDIS_REGISTER_ESP)
+        disp += rsp_adjust;
     if (mem.base == ZYDIS_REGISTER_RIP || mem.base == ZYDIS_REGISTER_EIP) {
-        const GuestInsn& insn = block_.insns.back();
+        const GuestInsn& insn = block_.insns[now_];
         a_.load(kScratch, FRAME(page_gva));
         a_.lea(kScratch, kScratch, insn.offset + insn.length); // apart: the sum may not fit a displacement
         a_.lea(kScratch, kScratch, static_cast<i32>(disp), mem.base == ZYDIS_REGISTER_RIP);
-    } else if (mem.base == ZYDIS_REGISTER_NONE && mem.index == ZYDIS_REGISTER_NONE) {
-        a_.mov_imm(kScratch, static_cast<u64>(disp) & (wide ? ~u64{0} : 0xffffffff));
     } else {
-        std::optional<Host> base;
-        std::optional<Host> index;
-        if (mem.base != ZYDIS_REGISTER_NONE) {
-            const unsigned guest = guest_number(mem.base);
-            if (guest == 4)
-                disp += rsp_adjust;
-            base = in_frame(guest) ? kScratch : host_of(guest);
-            if (in_frame(guest))
-                a_.load(kScratch, guest_slot(guest));
-        }
-        if (mem.index != ZYDIS_REGISTER_NONE) {
-            const unsigned guest = guest_number(mem.index);
-            index = in_frame(guest) ? kScratch2 : host_of(guest);
-            if (in_frame(guest))
-                a_.load(kScratch2, guest_slot(guest));
-        }
-        const i32 d = static_cast<i32>(disp);
-        if (base && index)
-            a_.lea(kScratch, *base, *index, mem.scale, d, wide);
-        else if (base)
-            a_.lea(kScratch, *base, d, wide);
-        else
-            a_.lea_scaled(kScratch, *index, mem.scale, d, wide);
+        address_of({.base = mem.base, .index = mem.index, .scale = mem.scale}, disp);
     }
     if (with_segment)
         add_segment_base(mem.segment);
+}
+
+// The same from its parts, without the segment's base.
+void Emitter::address_of(const AddressForm& form, i64 disp)
+{
+    const bool wide = address_width_ == 64;
+    if (form.base == ZYDIS_REGISTER_NONE && form.index == ZYDIS_REGISTER_NONE)
+        return a_.mov_imm(kScratch, static_cast<u64>(disp) & (wide ? ~u64{0} : 0xffffffff));
+    std::optional<Host> base;
+    std::optional<Host> index;
+    if (form.base == ZYDIS_REGISTER_RIP) {
+        base = kScratch;
+        a_.load(kScratch, FRAME(page_gva));
+    } else if (form.base != ZYDIS_REGISTER_NONE) {
+        const unsigned guest = guest_number(form.base);
+        base = in_frame(guest) ? kScratch : host_of(guest);
+        if (in_frame(guest))
+            a_.load(kScratch, guest_slot(guest));
+    }
+    if (form.index != ZYDIS_REGISTER_NONE) {
+        const unsigned guest = guest_number(form.index);
+        index = in_frame(guest) ? kScratch2 : host_of(guest);
+        if (in_frame(guest))
+            a_.load(kScratch2, guest_slot(guest));
+    }
+    const i32 d = static_cast<i32>(disp);
+    if (base && index)
+        a_.lea(kScratch, *base, *index, form.scale, d, wide);
+    else if (base)
+        a_.lea(kScratch, *base, d, wide);
+    else
+        a_.lea_scaled(kScratch, *index, form.scale, d, wide);
 }
 
 // The guest's own access, at r14, by an instruction of the translator's: nothing of the guest's state has
@@ -71,14 +82,14 @@ void Emitter::address(const ZydisDecodedOperand& operand, i64 rsp_adjust, bool w
 void Emitter::load_operand(Host to, unsigned size, u16 index)
 {
     const u32 start = a_.offset();
-    a_.load_from(to, kScratch, size);
+    a_.load_from(to, kScratch, size, pointer_disp_);
     block_.native.push_back({.start = start, .end = a_.offset(), .index = index});
 }
 
 void Emitter::store_operand(Host from, unsigned size, u16 index)
 {
     const u32 start = a_.offset();
-    a_.store_to(kScratch, from, size);
+    a_.store_to(kScratch, from, size, pointer_disp_);
     block_.native.push_back({.start = start, .end = a_.offset(), .index = index});
 }
 
@@ -101,11 +112,19 @@ void Emitter::slow_path(const AccessInfo& info, const Emit& op)
 // Runs `op` with r14 = host pointer for the access at linear address r14. `op` may use r15.
 void Emitter::lookup(const AccessInfo& info, bool flags_live, const Emit& op)
 {
+    if (shared_) {
+        pointer_disp_ = shared_->at[now_ - shared_->first];
+        op();
+        pointer_disp_ = 0;
+        return;
+    }
     if (!options_.inline_tlb || (flags_live && !options_.inline_flags_live))
         return slow_path(info, op);
-    if (flags_live)
-        return lookup_flags_live(info, op);
-    lookup_flags_dead(info, op);
+    Miss miss{.from = probe(info.size, info.write, flags_live), .flags_live = flags_live};
+    miss.hit = a_.offset();
+    op();
+    miss.after = a_.offset();
+    later(miss, info, op);
 }
 
 i32 Emitter::tlb_field(std::size_t field) const
@@ -113,12 +132,20 @@ i32 Emitter::tlb_field(std::size_t field) const
     return FRAME(tlb) + static_cast<i32>(mode_.tlb_set * sizeof(paging::Tlb) + field);
 }
 
+i32 Emitter::tlb_tag(bool write) const
+{
+    return tlb_field(write ? offsetof(paging::TlbEntry, write_tag) : offsetof(paging::TlbEntry, read_tag));
+}
+
 // The rest of a miss, behind the block: the slow path, and back.
 void Emitter::later(const Miss& miss, const AccessInfo& info, const Emit& op)
 {
     out_of_line_.push_back([this, miss, info, op] {
+        constexpr u8 kSubFrom = 0x2b;
         a_.patch(miss.from);
-        miss.restore();
+        if (!miss.flags_live)
+            a_.gs_indexed(true, kSubFrom, kScratch, kScratch2,
+                          tlb_tag(info.write)); // the linear address again
         a_.mov_imm(kScratch2, info.pack());
         a_.call(stubs_.slow);
         a_.jmp(a_.address_of(miss.hit)); // kBounceSkip bytes
@@ -129,52 +156,95 @@ void Emitter::later(const Miss& miss, const AccessInfo& info, const Emit& op)
     });
 }
 
+// Makes r14 the host pointer for `size` bytes at linear address r14, or jumps: returned is from where.
+u32 Emitter::probe(unsigned size, bool write, bool flags_live)
+{
+    return flags_live ? probe_flags_live(size, write) : probe_flags_dead(size, write);
+}
+
 // The address plus the tag is the offset in the page, or a large number. DEVIATION: the arithmetic flags that
 // a #PF frame shows are arbitrary where the code behind would overwrite them unread.
-void Emitter::lookup_flags_dead(const AccessInfo& info, const Emit& op)
+u32 Emitter::probe_flags_dead(unsigned size, bool write)
 {
-    constexpr u8 kShr = 5, kAnd = 4, kCmp = 7, kAddFrom = 0x03, kSubFrom = 0x2b, kAbove = 7;
+    constexpr u8 kShr = 5, kAnd = 4, kCmp = 7, kAddFrom = 0x03, kAbove = 7;
     constexpr u8 kEntryBits = std::countr_zero(sizeof(paging::TlbEntry));
-    const i32 tag =
-        tlb_field(info.write ? offsetof(paging::TlbEntry, write_tag) : offsetof(paging::TlbEntry, read_tag));
-    a_.mov(kScratch2, kScratch);
-    a_.shift(true, kShr, kScratch2, kPageShift - kEntryBits);
+    if (options_.bmi2) {
+        a_.rorx(kScratch2, kScratch, kPageShift - kEntryBits);
+    } else {
+        a_.mov(kScratch2, kScratch);
+        a_.shift(true, kShr, kScratch2, kPageShift - kEntryBits);
+    }
     a_.ri(false, kAnd, kScratch2, (paging::Tlb::kEntries - 1) << kEntryBits);
-    a_.gs_indexed(true, kAddFrom, kScratch, kScratch2, tag);
-    a_.ri(true, kCmp, kScratch, static_cast<u32>(kPageSize - info.size));
-    Miss miss{.from = a_.jcc_forward(kAbove)};
+    a_.gs_indexed(true, kAddFrom, kScratch, kScratch2, tlb_tag(write));
+    a_.ri(true, kCmp, kScratch, static_cast<u32>(kPageSize - size));
+    const u32 miss = a_.jcc_forward(kAbove);
     a_.gs_indexed(true, kAddFrom, kScratch, kScratch2, tlb_field(offsetof(paging::TlbEntry, addend)));
-    miss.hit = a_.offset();
-    op();
-    miss.after = a_.offset();
-    miss.restore = [this, tag] { a_.gs_indexed(true, kSubFrom, kScratch, kScratch2, tag); };
-    later(miss, info, op);
+    return miss;
 }
 
 // The same with instructions that leave the flags alone: PEXT, LEA and JRCXZ.
-void Emitter::lookup_flags_live(const AccessInfo& info, const Emit& op)
+u32 Emitter::probe_flags_live(unsigned size, bool write)
 {
     constexpr u8 kMovFrom = 0x8b;
-    const i32 tag =
-        tlb_field(info.write ? offsetof(paging::TlbEntry, write_tag) : offsetof(paging::TlbEntry, read_tag));
     a_.store(FRAME(spill) + 8, Host::rcx);
     a_.pext_gs(kScratch2, kScratch, FRAME(index_mask));
     a_.lea_scaled(kScratch2, kScratch2, 8, 0);
-    a_.gs_scaled(kMovFrom, Host::rcx, kScratch2, 4, tag);
-    a_.lea(Host::rcx, Host::rcx, kScratch, 1, info.size - 1);
+    a_.gs_scaled(kMovFrom, Host::rcx, kScratch2, 4, tlb_tag(write));
+    a_.lea(Host::rcx, Host::rcx, kScratch, 1, static_cast<i32>(size - 1));
     a_.pext_gs(Host::rcx, Host::rcx, FRAME(page_mask));
     const u32 hit = a_.jrcxz_forward();
     a_.load(Host::rcx, FRAME(spill) + 8);
-    Miss miss{.from = a_.jmp_forward()};
+    const u32 miss = a_.jmp_forward();
     a_.land(hit);
     a_.load(Host::rcx, FRAME(spill) + 8);
     a_.gs_scaled(kMovFrom, kScratch2, kScratch2, 4, tlb_field(offsetof(paging::TlbEntry, delta)));
     a_.lea(kScratch, kScratch, kScratch2, 1, 0);
-    miss.hit = a_.offset();
-    op();
-    miss.after = a_.offset();
-    miss.restore = [] {};
-    later(miss, info, op);
+    return miss;
+}
+
+// One lookup for all accesses of the stretch; where that fails, one for each, apart. False if the block ends
+// with it.
+bool Emitter::emit_stretch(const Stretch& stretch)
+{
+    const bool flags_live = (*flags_live_)[stretch.first];
+    block_.insns[stretch.first].host = a_.offset();
+    address_width_ = 64;
+    address_of(stretch.form, stretch.lowest);
+    add_segment_base(stretch.form.segment);
+    const u32 miss = probe(stretch.bytes, stretch.write, flags_live);
+    shared_ = &stretch;
+    emit_accesses(stretch);
+    shared_ = nullptr;
+    const u32 after = a_.offset();
+    out_of_line_.push_back([this, &stretch, miss, after] {
+        a_.patch(miss);
+        emit_accesses(stretch);
+        a_.jmp(a_.address_of(after));
+    });
+    const Instruction& last = insns_[stretch.last];
+    if (last.operation == decode::Operation::call)
+        call_go(last);
+    else if (last.operation == decode::Operation::ret)
+        ret_go();
+    else
+        return true;
+    return false;
+}
+
+void Emitter::emit_accesses(const Stretch& stretch)
+{
+    for (u16 i = stretch.first; i <= stretch.last; ++i) {
+        const Instruction& insn = insns_[i];
+        GuestInsn& at = block_.insns[i];
+        (shared_ ? at.host : at.apart) = shared_ && i == stretch.first ? at.host : a_.offset();
+        now_ = i;
+        if (insn.operation == decode::Operation::call)
+            call_push(insn, i, (*flags_live_)[i]);
+        else if (insn.operation == decode::Operation::ret)
+            ret_pop(insn, i, (*flags_live_)[i]);
+        else
+            CHECK(emit_one(insn, i, (*flags_live_)[i]));
+    }
 }
 
 } // namespace seamless::cpu

@@ -46,6 +46,12 @@ class Assembler {
         imm32(value);
     }
 
+    void compare_imm8(i32 disp, u8 value) // cmp qword gs:[disp], value
+    {
+        gs(true, 0x83, static_cast<Host>(7), disp);
+        byte(value);
+    }
+
     void mov(Host to, Host from) { rr(true, 0x8b, to, from); }
     void mov32(Host to, Host from) { rr(false, 0x8b, to, from); }
     void mov_imm(Host to, u64 value)
@@ -89,7 +95,7 @@ class Assembler {
     }
 
     // mov to, [base], zero-extended from `size` bytes; mov [base], from.
-    void load_from(Host to, Host base, unsigned size)
+    void load_from(Host to, Host base, unsigned size, i32 disp = 0)
     {
         if (size <= 2) {
             rex(false, to, Host::rax, base);
@@ -99,9 +105,9 @@ class Assembler {
             rex(size == 8, to, Host::rax, base);
             byte(0x8b);
         }
-        modrm_disp(low(to), base, 0);
+        modrm_disp(low(to), base, disp);
     }
-    void store_to(Host base, Host from, unsigned size)
+    void store_to(Host base, Host from, unsigned size, i32 disp = 0)
     {
         if (size == 2)
             byte(0x66);
@@ -112,7 +118,7 @@ class Assembler {
             rex(size == 8, from, Host::rax, base);
             byte(0x89);
         }
-        modrm_disp(low(from), base, 0);
+        modrm_disp(low(from), base, disp);
     }
     // mov `to` (low `size` bytes), from: 8- and 16-bit moves keep the rest, 32-bit moves clear it.
     void mov_sized(Host to, Host from, unsigned size)
@@ -146,6 +152,31 @@ class Assembler {
             return;
         const u32 delta = offset() - (at + 4);
         std::memcpy(begin_ + at, &delta, 4);
+    }
+
+    // A call whose target patch() supplies.
+    [[nodiscard]] u32 call_forward()
+    {
+        byte(0xe8);
+        imm32(0);
+        return offset() - 4;
+    }
+    void ret() { byte(0xc3); }
+    void push(Host r)
+    {
+        rex(false, Host::rax, Host::rax, r);
+        byte(static_cast<u8>(0x50 | low(r)));
+    }
+    void pop(Host r)
+    {
+        rex(false, Host::rax, Host::rax, r);
+        byte(static_cast<u8>(0x58 | low(r)));
+    }
+    void complement(Host r) // NOT: keeps the flags
+    {
+        rex(true, Host::rax, Host::rax, r);
+        byte(0xf7);
+        byte(static_cast<u8>(0xd0 | low(r)));
     }
 
     void pushfq() { byte(0x9c); }
@@ -204,6 +235,16 @@ class Assembler {
         byte(0x25);
         imm32(static_cast<u32>(disp));
     }
+    // rorx to, from, count (BMI2): keeps the flags
+    void rorx(Host to, Host from, u8 count)
+    {
+        byte(0xc4);
+        byte(static_cast<u8>((high(to) ? 0 : 0x80) | 0x40 | (high(from) ? 0 : 0x20) | 3));
+        byte(0xfb);
+        byte(0xf0);
+        byte(static_cast<u8>(0xc0 | low(to) << 3 | low(from)));
+        byte(count);
+    }
     // A short forward jump taken if RCX is 0; land() makes it land here.
     [[nodiscard]] u32 jrcxz_forward()
     {
@@ -261,10 +302,13 @@ class Assembler {
     void modrm_disp(u8 reg, Host base, i32 disp)
     {
         const bool none = disp == 0 && low(base) != 5;
-        byte(static_cast<u8>((none ? 0x00 : 0x80) | reg << 3 | low(base)));
+        const bool narrow = static_cast<i8>(disp) == disp;
+        byte(static_cast<u8>((none ? 0x00 : narrow ? 0x40 : 0x80) | reg << 3 | low(base)));
         if (low(base) == 4)
             byte(0x24);
-        if (!none)
+        if (!none && narrow)
+            byte(static_cast<u8>(disp));
+        else if (!none)
             imm32(static_cast<u32>(disp));
     }
     void rel32(u8 opcode, u64 target)

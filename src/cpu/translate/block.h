@@ -53,7 +53,8 @@ struct CodeRange {
 struct GuestInsn {
     u16 offset = 0; // from the start of the block's page
     u8 length = 0;
-    u32 host = 0; // where its host code starts
+    u32 host = 0;  // where its host code starts
+    u32 apart = 0; // and its code for when the lookup of its stretch fails, where there is one
 };
 
 // A direct jump to another block of the same page: the displacement at `patch` leads to the way out of the
@@ -86,6 +87,7 @@ struct Block {
     u32 key = 0;
     CodeRange code; // begins with the entry from another page, with RIP in r15
     u32 near = 0;   // behind it, the entry from the same page
+    u32 live = 0;   // the same from blocks that left the extended state live, where the block uses it
     CodeRange cold; // what is seldom run
     std::vector<GuestInsn> insns;
     std::vector<NativeRange> native;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Builds blocks: which instructions belong to one, which flags live between them, and the host code for all
 // of it.
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -192,16 +193,18 @@ void Engine::emit_block(Block& block, std::span<const Instruction> insns, const 
     const Instruction& last = insns.back();
     const auto target_live = [&](u64 at) { return at >= kPageSize || flags_live_at(page, at, mode); };
     bool live_out = true;
+    bool target_flags = true;
+    bool behind_flags = true;
     if (options_.inline_tlb && mode.code == CodeSize::bits64) {
-        const bool direct =
-            last.operation == decode::Operation::jcc ||
-            ((last.operation == decode::Operation::jmp || last.operation == decode::Operation::call) &&
-             last.operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE);
+        const bool call = last.operation == decode::Operation::call;
+        const bool jcc = last.operation == decode::Operation::jcc;
+        const bool direct = jcc || ((last.operation == decode::Operation::jmp || call) &&
+                                    last.operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE);
         const bool falls =
             last.z.meta.branch_type == ZYDIS_BRANCH_TYPE_NONE && !ends_block(last, options_for(mode));
-        live_out = (direct && target_live(end + last.operands[0].imm.value.u)) ||
-                   ((falls || last.operation == decode::Operation::jcc) && target_live(end)) ||
-                   (!direct && !falls);
+        target_flags = !direct || target_live(end + last.operands[0].imm.value.u);
+        behind_flags = (falls || jcc || call) && target_live(end);
+        live_out = (!falls && target_flags) || ((falls || jcc) && behind_flags);
     }
     std::vector<bool> live(insns.size());
     u64 flags = live_out ? spec::rflags::kArithmetic : 0;
@@ -216,17 +219,11 @@ void Engine::emit_block(Block& block, std::span<const Instruction> insns, const 
     assembler.seek(room.begin, room.end);
     const EmitOptions options = options_for(mode);
     Emitter emitter(assembler, stubs_, mode, options, block);
-    block.near = emitter.begin(static_cast<u16>(offset));
-    bool open = true;
-    for (std::size_t i = 0; i < insns.size(); ++i) {
-        const Instruction& insn = insns[i];
-        block.insns.push_back({static_cast<u16>(offset), insn.length(), assembler.offset()});
-        block.bytes.insert(block.bytes.end(), insn.bytes, insn.bytes + insn.length());
-        open = emitter.emit(insn, static_cast<u16>(i), static_cast<u16>(offset), live[i]);
-        offset += insn.length();
-    }
-    if (open)
-        emitter.end_at(static_cast<u16>(offset));
+    block.extended_state = std::ranges::any_of(insns, [](const Instruction& insn) {
+        return insn.execution == Execution::native && insn.uses_extended_state();
+    });
+    emitter.set_flags_live_out(target_flags, behind_flags);
+    emitter.emit(insns, live, static_cast<u16>(offset));
     block.code = {room.begin, assembler.offset()};
     assembler.seek(cold_room.begin, cold_room.end);
     emitter.finish();

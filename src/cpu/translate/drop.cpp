@@ -40,8 +40,12 @@ void Engine::drop_block(Block& block)
     if (running && access_index_ + 1u < block.insns.size()) {
         const GuestInsn& next = block.insns[access_index_ + 1u];
         redirect(next.host, next.offset);
+        if (next.apart)
+            redirect(next.apart, next.offset);
     }
     redirect(block.near, block.insns.front().offset);
+    if (block.live != block.near)
+        redirect(block.live, block.insns.front().offset);
     cache_->remove(block);
     forget_jumps(); // what leads to it would be led to itself
 }
@@ -66,12 +70,21 @@ void Engine::forget_jumps()
 {
     for (JumpCache& jumps : frame_.jumps)
         jumps.flush();
+    forget_returns();
+}
+
+// In the middle of a block: no block that has called returns behind its call without a look.
+void Engine::forget_returns()
+{
+    if (in_access_)
+        mem::store<u64>(Hpa(frame_.helper_rsp + sizeof(u64)), frame_.return_sentinel);
 }
 
 void Engine::forget_jumps(Gva page)
 {
     for (JumpCache& jumps : frame_.jumps)
         jumps.flush_page(page.value());
+    forget_returns();
 }
 
 void Engine::verify_page(u64 host_page, bool found)

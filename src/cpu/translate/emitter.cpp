@@ -83,14 +83,24 @@ void Emitter::set_rip(i64 offset)
     a_.store(FRAME(state) + static_cast<i32>(offsetof(CpuState, rip)), kScratch2);
 }
 
-u32 Emitter::begin(u16 offset)
+void Emitter::begin(u16 offset)
 {
-    constexpr u8 kNop5[] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
     a_.lea(kScratch2, kScratch2, -i32{offset});
     a_.store(FRAME(page_gva), kScratch2);
-    const u32 near = a_.offset();
+    block_.near = block_.live = a_.offset();
+    entry();
+    if (!block_.extended_state)
+        return;
+    ensure_extended();
+    block_.live = a_.offset();
+    entry();
+}
+
+// Room for the jump that replaces it when the block is dropped.
+void Emitter::entry()
+{
+    constexpr u8 kNop5[] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
     a_.bytes(kNop5);
-    return near;
 }
 
 // By CALL: the stub keeps where it came from, which tells the block.
@@ -100,14 +110,20 @@ void Emitter::exit_with(ExitCode code, u32 detail)
     a_.call(stubs_.exit);
 }
 
-// Leaves through `requested` if somebody waits for this processor. Keeps the flags; uses r15.
-void Emitter::poll(const Emit& requested)
+// Leaves, on the way to `target`, if somebody waits for this processor. Keeps the flags where they may be
+// read; uses r15.
+void Emitter::poll(u16 target)
 {
+    constexpr u8 kNotEqual = 5;
+    if (!target_flags_live_) {
+        a_.compare_imm8(FRAME(request), 0);
+        return pending_polls_.push_back({a_.jcc_forward(kNotEqual), target});
+    }
     a_.mov(kScratch2, Host::rcx);
     a_.load(Host::rcx, FRAME(request));
     const u32 none = a_.jrcxz_forward();
     a_.mov(Host::rcx, kScratch2);
-    requested();
+    pending_polls_.push_back({a_.jmp_forward(), target});
     a_.land(none);
     a_.mov(Host::rcx, kScratch2);
 }
@@ -121,13 +137,14 @@ bool Emitter::links_to(i64 offset) const
 // out. Loops are where requests are noticed.
 void Emitter::link_edge(u16 target, bool backward, std::optional<u8> condition)
 {
-    const u32 number = static_cast<u32>(block_.links.size());
     if (backward)
-        poll([this, target] {
-            const u32 over = a_.jmp_forward();
-            pending_polls_.push_back({over, target});
-        });
-    const u32 site = condition ? a_.jcc_forward(*condition) : a_.jmp_forward();
+        poll(target);
+    link_site(condition ? a_.jcc_forward(*condition) : a_.jmp_forward(), target);
+}
+
+void Emitter::link_site(u32 site, u16 target)
+{
+    const u32 number = static_cast<u32>(block_.links.size());
     block_.links.push_back({.patch = site, .target = target});
     out_of_line_.push_back([this, site, target, number] {
         a_.patch(site);
@@ -174,10 +191,6 @@ void Emitter::raise(spec::Vector vector, u16 index)
 // call gs:[ensure_extended]: no flags are touched, and a live state costs one predicted call and return.
 void Emitter::ensure_extended()
 {
-    if (extended_ensured_)
-        return;
-    extended_ensured_ = true;
-    block_.extended_state = true;
     a_.byte(0x65);
     a_.byte(0xff);
     a_.byte(0x14);
@@ -208,8 +221,37 @@ bool Emitter::extended_fault(const Instruction& insn, u16 index)
     return vector.has_value();
 }
 
-bool Emitter::emit(const Instruction& insn, u16 index, u16 offset, bool flags_live)
+void Emitter::emit(std::span<const Instruction> insns, const std::vector<bool>& flags_live, u16 offset)
 {
+    insns_ = insns;
+    flags_live_ = &flags_live;
+    u16 at = offset;
+    for (const Instruction& insn : insns) {
+        block_.insns.push_back({at, insn.length()});
+        block_.bytes.insert(block_.bytes.end(), insn.bytes, insn.bytes + insn.length());
+        at = static_cast<u16>(at + insn.length());
+    }
+    begin(offset);
+    if (options_.stretches && mode_.code == decode::CodeSize::bits64)
+        stretches_ = find_stretches(insns, offset);
+    bool open = true;
+    auto stretch = stretches_.begin();
+    for (u16 i = 0; i < insns.size(); ++i) {
+        if (stretch != stretches_.end() && stretch->first == i) {
+            i = stretch->last;
+            open = emit_stretch(*stretch++);
+            continue;
+        }
+        block_.insns[i].host = a_.offset();
+        open = emit_one(insns[i], i, flags_live[i]);
+    }
+    if (open)
+        end_at(at);
+}
+
+bool Emitter::emit_one(const Instruction& insn, u16 index, bool flags_live)
+{
+    now_ = index;
     address_width_ = insn.z.address_width;
     switch (insn.execution) {
     case Execution::undefined:
@@ -217,15 +259,15 @@ bool Emitter::emit(const Instruction& insn, u16 index, u16 offset, bool flags_li
         return false;
     case Execution::system:
         if (options_.calls && goes_on_behind(insn)) {
-            call_system(insn, index, offset);
+            call_system(insn, index, block_.insns[index].offset);
             return true;
         }
-        emit_system(offset);
+        emit_system(block_.insns[index].offset);
         return false;
     case Execution::silent:
         return true;
     case Execution::control:
-        return control(insn, index, offset, flags_live);
+        return control(insn, index, flags_live);
     case Execution::native:
         if (extended_fault(insn, index))
             return false;
@@ -237,8 +279,8 @@ bool Emitter::emit(const Instruction& insn, u16 index, u16 offset, bool flags_li
 
 void Emitter::finish()
 {
-    for (const Emit& emit : out_of_line_)
-        emit();
+    for (std::size_t i = 0; i < out_of_line_.size(); ++i) // one may add others
+        Emit(std::move(out_of_line_[i]))();
     for (const auto& [from, target] : pending_polls_) {
         a_.patch(from);
         set_rip(target);

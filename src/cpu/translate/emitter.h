@@ -10,6 +10,7 @@
 #include "cpu/translate/assembler.h"
 #include "cpu/translate/block.h"
 #include "cpu/translate/frame.h"
+#include "cpu/translate/stretch.h"
 #include "cpu/translate/stubs.h"
 
 namespace seamless::cpu {
@@ -44,10 +45,13 @@ struct AccessInfo {
 // Each can be off: the tests compare on with off.
 struct EmitOptions {
     bool inline_tlb = false;
+    bool stretches = false;         // once for neighbouring accesses (stretch.h)
     bool inline_flags_live = false; // also where the flags must be kept (BMI2)
     bool links = false;             // blocks of one page jump to each other
+    bool bmi2 = false;              // the host has it
     bool calls = false;             // instructions of C++ are called from inside a block
     bool jump_cache = false;        // indirect and cross-page jumps find their block inline
+    bool returns = false;           // calls leave on the host's stack where they return to (returns.cpp)
 };
 
 class Emitter {
@@ -57,16 +61,17 @@ class Emitter {
         : a_(assembler), stubs_(stubs), mode_(mode), options_(options), block_(block)
     {}
 
-    // Emits `insn`, the `index`-th of the block, at `offset` from the block's page. `flags_live`: a lookup
-    // before the instruction must keep the arithmetic flags. False if the block ends with it.
-    [[nodiscard]] bool emit(const decode::Instruction& insn, u16 index, u16 offset, bool flags_live);
-    // The entries. From another page RIP comes in r15, and gives the page; returned is where the other one
-    // is: room for the jump that replaces it when the block is dropped.
-    [[nodiscard]] u32 begin(u16 offset);
+    // Whether code may read the arithmetic flags where the block's last jump leads to, and behind it.
+    void set_flags_live_out(bool target, bool behind)
+    {
+        target_flags_live_ = target;
+        behind_flags_live_ = behind;
+    }
+    // Emits the block: instructions at `offset` of its page. `flags_live`, by instruction: a lookup before it
+    // must keep the arithmetic flags. Both stay until finish().
+    void emit(std::span<const decode::Instruction> insns, const std::vector<bool>& flags_live, u16 offset);
     // Ends a block that did not end by itself: goes on at `offset`.
     void end_at(u16 offset) { exit_to(offset); }
-    // Ends a block at an instruction that raises `vector` whenever it is reached.
-    void raise(spec::Vector vector, u16 index);
     // Out-of-line paths; call once, last.
     void finish();
 
@@ -74,37 +79,48 @@ class Emitter {
     using Emit = std::function<void()>;
 
     // emitter.cpp
+    // The entries. From another page RIP comes in r15, and gives the page.
+    void begin(u16 offset);
+    // False if the block ends with the instruction.
+    [[nodiscard]] bool emit_one(const decode::Instruction& insn, u16 index, bool flags_live);
+    void raise(spec::Vector vector, u16 index);
     void emit_system(u16 offset);
     void call_system(const decode::Instruction& insn, u16 index, u16 offset);
     void ensure_extended();
+    void entry();
     [[nodiscard]] bool extended_fault(const decode::Instruction& insn, u16 index);
     void rip_to_r15(i64 offset);
     void set_rip(i64 offset);
     void exit_to(i64 offset);
     void exit_to_rip_in_r15();
     void exit_with(ExitCode code, u32 detail = 0);
-    void poll(const Emit& requested);
+    void poll(u16 target);
     void link_edge(u16 target, bool backward, std::optional<u8> condition = {});
+    void link_site(u32 site, u16 target);
     [[nodiscard]] bool links_to(i64 offset) const;
 
     // address.cpp
+    void address_of(const AddressForm& form, i64 disp);
+    [[nodiscard]] bool emit_stretch(const Stretch& stretch);
+    void emit_accesses(const Stretch& stretch);
+    [[nodiscard]] u32 probe(unsigned size, bool write, bool flags_live);
+    [[nodiscard]] u32 probe_flags_dead(unsigned size, bool write);
+    [[nodiscard]] u32 probe_flags_live(unsigned size, bool write);
     void address(const ZydisDecodedOperand& operand, i64 rsp_adjust = 0, bool with_segment = true);
     void lookup(const AccessInfo& info, bool flags_live, const Emit& op);
     void slow_path(const AccessInfo& info, const Emit& op);
     void load_operand(Host to, unsigned size, u16 index);
     void store_operand(Host from, unsigned size, u16 index);
-    void lookup_flags_dead(const AccessInfo& info, const Emit& op);
-    void lookup_flags_live(const AccessInfo& info, const Emit& op);
-    // An inline lookup that missed: where it jumps from, where a hit goes on, where the instruction is done,
-    // and what makes r14 the linear address again.
+    // An inline lookup that missed: where it jumps from, where a hit goes on, where the instruction is done.
     struct Miss {
         u32 from = 0;
         u32 hit = 0;
         u32 after = 0;
-        Emit restore = {};
+        bool flags_live = false;
     };
     void later(const Miss& miss, const AccessInfo& info, const Emit& op);
     [[nodiscard]] i32 tlb_field(std::size_t field) const;
+    [[nodiscard]] i32 tlb_tag(bool write) const;
     void add_segment_base(ZydisRegister segment);
 
     // native.cpp
@@ -113,19 +129,33 @@ class Emitter {
     void native_moffs(const decode::Instruction& insn, u16 index, bool flags_live);
 
     // control.cpp
-    [[nodiscard]] bool control(const decode::Instruction& insn, u16 index, u16 offset, bool flags_live);
+    [[nodiscard]] bool control(const decode::Instruction& insn, u16 index, bool flags_live);
     void push(const decode::Instruction& insn, u16 index, bool flags_live);
     void pop(const decode::Instruction& insn, u16 index, bool flags_live);
     void push_value(unsigned size, u16 index, bool flags_live, const Emit& value_to_r15);
     void leave(const decode::Instruction& insn, u16 index, bool flags_live);
     void lea(const decode::Instruction& insn);
-    void call(const decode::Instruction& insn, u16 index, u16 offset, bool flags_live);
-    void ret(const decode::Instruction& insn, u16 index, bool flags_live);
-    void jmp(const decode::Instruction& insn, u16 index, u16 offset, bool flags_live);
+    // The access to the stack, and where it goes on.
+    void call_push(const decode::Instruction& insn, u16 index, bool flags_live);
+    void call_go(const decode::Instruction& insn);
+    void ret_pop(const decode::Instruction& insn, u16 index, bool flags_live);
+    void ret_go();
+    void jmp(const decode::Instruction& insn, u16 index, bool flags_live);
     void jcc(const decode::Instruction& insn, u16 offset);
     void branch_target_to_temp(const decode::Instruction& insn, u16 index, bool flags_live);
     void exit_to_temp(unsigned size);
     void advance_stack(i64 bytes);
+    void stack_address(Host base, i32 disp);
+
+    // returns.cpp
+    [[nodiscard]] bool keeps_returns() const
+    {
+        return options_.returns && mode_.code == decode::CodeSize::bits64;
+    }
+    void call_and_return(i64 target, i64 next);
+    void call_temp_and_return(i64 next);
+    void remember_return(i64 next);
+    void land_behind_call(i64 next);
     [[nodiscard]] bool stack32() const { return mode_.code != decode::CodeSize::bits64; }
 
     // Reads guest register `r` into `to`, or writes it from `from`.
@@ -137,8 +167,17 @@ class Emitter {
     const ModeWord& mode_;
     EmitOptions options_;
     Block& block_;
-    bool extended_ensured_ = false;
-    unsigned address_width_ = 64; // of the current instruction
+    bool target_flags_live_ = true;
+    bool behind_flags_live_ = true;
+    std::span<const decode::Instruction> insns_;
+    const std::vector<bool>* flags_live_ = nullptr; // by instruction
+    std::vector<Stretch> stretches_;
+    // The current instruction: its number, its address width, how far from r14 its access is, and the stretch
+    // whose lookup it shares.
+    u16 now_ = 0;
+    unsigned address_width_ = 64;
+    i32 pointer_disp_ = 0;
+    const Stretch* shared_ = nullptr;
     std::vector<Emit> out_of_line_;
     std::vector<std::pair<u32, u16>>
         pending_polls_; // jumps of polls that found a request, and where RIP then is
@@ -161,5 +200,9 @@ inline constexpr Host kScratch2 = Host::r15;
 [[nodiscard]] unsigned guest_number(ZydisRegister r);
 [[nodiscard]] bool is_general(ZydisRegister r);
 [[nodiscard]] bool is_high_byte(ZydisRegister r);
+// BT and its kin, where a register moves the address.
+[[nodiscard]] bool is_bit_string(const decode::Instruction& insn);
+// LEA of two registers that are both in the frame.
+[[nodiscard]] bool lea_needs_scratch(const decode::Instruction& insn);
 
 } // namespace seamless::cpu

@@ -78,10 +78,13 @@ Engine::Engine(EngineMode mode, const Optimizations& optimizations, Frame& frame
     const bool full = mode == EngineMode::full;
     const bool bmi2 = native_cpuid(7, 0).ebx & bit(8);
     options_ = {.inline_tlb = full && optimizations.inline_tlb,
+                .stretches = full && optimizations.inline_tlb && optimizations.stretches,
                 .inline_flags_live = full && bmi2 && optimizations.inline_flags_live,
                 .links = full && optimizations.links,
+                .bmi2 = bmi2,
                 .calls = full && optimizations.calls,
-                .jump_cache = full && bmi2 && optimizations.jump_cache};
+                .jump_cache = full && bmi2 && optimizations.jump_cache,
+                .returns = full && bmi2 && optimizations.jump_cache && optimizations.returns};
     frame_.jump_mask = JumpCache::kMask;
     frame_.ensure_extended = stubs_.load_extended;
 }
@@ -190,7 +193,9 @@ void Engine::follow(Block& block)
         if (cache_->exhausted()) // the next translation drops all code
             return;
         // Where a block ends on a second page, that page decides, and the jump cache knows of it.
-        const u32 to = block.on_two_pages() ? emit_exit_at(site.target, block.key) : block.near;
+        const u32 to = block.on_two_pages()    ? emit_exit_at(site.target, block.key)
+                       : left_->extended_state ? block.live
+                                               : block.near;
         const u32 rel = to - (site.patch + 4);
         std::memcpy(cache_->writable(site.patch), &rel, 4);
     } else if (left_by_ == ExitCode::jump && frame_.page_gva % kPageSize == 0) { // RIP is linear
@@ -221,6 +226,7 @@ Result<const Instruction*, Fault> Engine::run(bool alone)
     CpuState& s = frame_.state;
     frame_.target = cache_->address(block->near);
     frame_.host_flags = (s.rflags & spec::rflags::kArithmetic) | spec::rflags::FIXED1;
+    frame_.return_sentinel = stubs_.unknown_return[static_cast<unsigned>(mmu_.current_set())];
     stubs_.enter();
     s.rflags = (s.rflags & ~spec::rflags::kArithmetic) | (frame_.host_flags & spec::rflags::kArithmetic);
     instructions_ += block->insns.size();

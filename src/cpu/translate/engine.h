@@ -86,6 +86,7 @@ class Engine {
     void drop_block(Block& block);
     void drop_if(u64 host_page, const std::function<bool(const Block&)>& which);
     void forget_jumps();
+    void forget_returns();
     void drop_or_postpone(Block& block);
     void drop_all_code();
     void follow(Block& block); // links or caches the way that led to `block`

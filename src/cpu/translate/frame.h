@@ -46,10 +46,18 @@ struct alignas(64) Frame {
                      << kPageShift; // PEXT operands: TLB index, page number, jump cache
     u64 page_mask = ~kPageMask;
     u64 jump_mask = 0;
+    u64 sign_mask = bit(63);
     u32 host_mxcsr = 0x1f80;
     u64 extended_live = 0; // the guest's extended state is in the host's registers
     u64 ensure_extended =
         0; // what translated code calls before it touches that state: loads it, or just returns
+
+    // Returns (returns.cpp): what is at the bottom, where that is, and from where on it is too deep.
+    u64 return_sentinel = 0;
+    u64 return_base = 0;
+    u64 return_limit = 0;
+    u64 return_limit_negated = 0;
+    u64 helper_rsp = 0; // where C++ was called from: above it is what the running block would return to
 
     Bounce bounce;
     JumpCache jumps[kTlbSets];

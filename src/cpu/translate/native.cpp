@@ -181,19 +181,6 @@ bool one_byte_inc_dec(const Instruction& insn)
            insn.z.opcode <= 0x4f && insn.z.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT;
 }
 
-bool bit_string(const Instruction& insn)
-{
-    switch (insn.z.mnemonic) {
-    case ZYDIS_MNEMONIC_BT:
-    case ZYDIS_MNEMONIC_BTS:
-    case ZYDIS_MNEMONIC_BTR:
-    case ZYDIS_MNEMONIC_BTC:
-        return insn.memory() && insn.operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER;
-    default:
-        return false;
-    }
-}
-
 // Vector accesses that must be aligned. SDM: "Exception Conditions for Legacy SSE, AVX", by exception type.
 bool needs_alignment(const Instruction& insn)
 {
@@ -263,14 +250,25 @@ bool waits_for_x87(const Instruction& insn)
 
 } // namespace
 
+bool is_bit_string(const Instruction& insn)
+{
+    switch (insn.z.mnemonic) {
+    case ZYDIS_MNEMONIC_BT:
+    case ZYDIS_MNEMONIC_BTS:
+    case ZYDIS_MNEMONIC_BTR:
+    case ZYDIS_MNEMONIC_BTC:
+        return insn.memory() && insn.operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER;
+    default:
+        return false;
+    }
+}
+
 void Emitter::native(const Instruction& insn, u16 index, bool flags_live)
 {
-    if (insn.uses_extended_state())
-        ensure_extended();
     const ZydisDecodedOperand* memory = insn.memory();
     if (memory && !insn.has(ZYDIS_ATTRIB_HAS_MODRM))
         return native_moffs(insn, index, flags_live);
-    if (bit_string(insn))
+    if (is_bit_string(insn))
         return native_bits(insn, index, flags_live);
     if (one_byte_inc_dec(insn)) {
         const Host reg = host_of(insn.z.opcode & 7);
@@ -282,9 +280,11 @@ void Emitter::native(const Instruction& insn, u16 index, bool flags_live)
         a_.byte(static_cast<u8>(0xc0 | (insn.z.opcode & 8) | Assembler::low(reg)));
         return;
     }
-    const Plan plan = Planner(insn, memory != nullptr).run(std::nullopt);
-    const HostBytes bytes = reencode(insn, plan.choice);
-    const Emit op = [this, insn, plan, bytes, index] { emit_planned(a_, block_, insn, plan, bytes, index); };
+    Plan plan = Planner(insn, memory != nullptr).run(std::nullopt);
+    const Emit op = [this, &insn, plan, index]() mutable {
+        plan.choice.disp = pointer_disp_;
+        emit_planned(a_, block_, insn, plan, reencode(insn, plan.choice), index);
+    };
     if (!memory)
         return op();
     address(*memory);
@@ -333,7 +333,7 @@ void Emitter::native_bits(const Instruction& insn, u16 index, bool flags_live)
     a_.popfq();
     const Plan plan = Planner(insn, true).run(kScratch2);
     const HostBytes bytes = reencode(insn, plan.choice);
-    const Emit op = [this, insn, plan, bytes, index, reg, width] {
+    const Emit op = [this, &insn, plan, bytes, index, reg, width] {
         a_.pushfq();
         read_guest(kScratch2, reg);
         a_.ri(false, kAnd, kScratch2, width - 1);

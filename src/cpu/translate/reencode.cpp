@@ -112,7 +112,11 @@ class Reencoder {
         }
         const u8 base = Assembler::low(*choice_.memory); // never rsp, rbp, r12 or r13: those need SIB or disp
         DCHECK(base != 4 && base != 5);
-        put(reg << 3 | base);
+        const bool wide = insn_.z.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX || // whose short one is scaled
+                          static_cast<i8>(choice_.disp) != choice_.disp;
+        put((choice_.disp == 0 ? 0u : wide ? 0x80u : 0x40u) | reg << 3 | base);
+        for (unsigned i = 0; choice_.disp != 0 && i < (wide ? 4u : 1u); ++i)
+            put(static_cast<u8>(static_cast<u32>(choice_.disp) >> 8 * i));
     }
 
     // Always the three-byte form. R, X, B and vvvv are stored inverted.

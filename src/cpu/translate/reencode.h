@@ -18,10 +18,11 @@ struct RegisterChoice {
     std::optional<Host> opcode; // the register in the opcode byte
     std::optional<Host> vvvv;   // VEX.vvvv
     std::optional<Host> memory; // the base of the memory operand
+    i32 disp = 0;               // and its displacement
 };
 
 struct HostBytes {
-    std::array<u8, 20> data{};
+    std::array<u8, 24> data{};
     u8 size = 0;
 };
 

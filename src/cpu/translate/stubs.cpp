@@ -12,6 +12,8 @@ namespace {
 constexpr Host kMapped[] = {Host::rax, Host::rcx, Host::rdx, Host::rbx, Host::rbp, Host::rsi,
                             Host::rdi, Host::r8,  Host::r9,  Host::r10, Host::r11, Host::r12};
 
+constexpr i32 kReturnBytes = 16 << 10;
+
 constexpr i32 slot(Host r)
 {
     return FRAME(state) + static_cast<i32>(offsetof(CpuState, gpr)) + 8 * static_cast<i32>(r);
@@ -33,6 +35,8 @@ class StubEmitter {
     void leave_host_clean();
     void helper(SlowHelper fn);
     void jump(unsigned set, u64 exit);
+    void limit_depth();
+    void begin_returns();
     void gs_op(u8 opcode, u8 op, i32 disp)
     {
         a_.byte(0x65);
@@ -40,18 +44,6 @@ class StubEmitter {
         a_.byte(static_cast<u8>(0x04 | op << 3));
         a_.byte(0x25);
         a_.imm32(static_cast<u32>(disp));
-    }
-    void push(Host r)
-    {
-        if (Assembler::high(r))
-            a_.byte(0x41);
-        a_.byte(static_cast<u8>(0x50 | Assembler::low(r)));
-    }
-    void pop(Host r)
-    {
-        if (Assembler::high(r))
-            a_.byte(0x41);
-        a_.byte(static_cast<u8>(0x58 | Assembler::low(r)));
     }
     u64 align()
     {
@@ -130,6 +122,7 @@ void StubEmitter::save_extended()
 // Entered by CALL from a block. The frame on the host's stack is the return address alone.
 void StubEmitter::helper(SlowHelper fn)
 {
+    a_.store(FRAME(helper_rsp), Host::rsp);
     save_registers();
     save_flags();
     a_.load(Host::r12, FRAME(extended_live));
@@ -198,6 +191,33 @@ void StubEmitter::jump(unsigned set, u64 exit)
     a_.jmp_gs_scaled(Host::r14, 8, at(offsetof(JumpCache::Entry, host)));
 }
 
+// Where calls lie too deep all is forgotten. Keeps the flags.
+void StubEmitter::limit_depth()
+{
+    a_.store(FRAME(spill) + 8, Host::rcx);
+    a_.load(Host::rcx, FRAME(return_limit_negated));
+    a_.lea(Host::rcx, Host::rsp, Host::rcx, 1, 0);
+    a_.pext_gs(Host::rcx, Host::rcx, FRAME(sign_mask));
+    const u32 fits = a_.jrcxz_forward();
+    a_.load(Host::rsp, FRAME(return_base));
+    a_.land(fits);
+    a_.load(Host::rcx, FRAME(spill) + 8);
+}
+
+// The bottom of the returns: nothing is known of any call yet.
+void StubEmitter::begin_returns()
+{
+    constexpr u8 kPush = 6;
+    gs_op(0xff, kPush, FRAME(return_sentinel)); // where the address would be that a return is for
+    gs_op(0xff, kPush, FRAME(return_sentinel));
+    a_.store(FRAME(return_base), Host::rsp);
+    a_.lea(Host::rax, Host::rsp, -kReturnBytes);
+    a_.store(FRAME(return_limit), Host::rax);
+    a_.complement(Host::rax);
+    a_.lea(Host::rax, Host::rax, 1);
+    a_.store(FRAME(return_limit_negated), Host::rax);
+}
+
 Stubs StubEmitter::run(const SlowHelpers& helpers)
 {
     constexpr Host kCalleeSaved[] = {Host::rbp, Host::rbx, Host::r12, Host::r13, Host::r14, Host::r15};
@@ -211,9 +231,9 @@ Stubs StubEmitter::run(const SlowHelpers& helpers)
     load_extended_ = s.load_extended = align();
     a_.store(FRAME(spill), Host::rax);
     a_.store(FRAME(spill) + 8, Host::rdx);
-    push(Host::rdi);
+    a_.push(Host::rdi);
     xsave_op(5, true);
-    pop(Host::rdi);
+    a_.pop(Host::rdi);
     a_.store_imm32(FRAME(extended_live), 1);
     a_.mov_imm(Host::rax, nothing_);
     a_.store(FRAME(ensure_extended), Host::rax);
@@ -223,9 +243,10 @@ Stubs StubEmitter::run(const SlowHelpers& helpers)
 
     s.enter = reinterpret_cast<void (*)()>(align());
     for (const Host r : kCalleeSaved)
-        push(r);
+        a_.push(r);
     a_.ri(true, 5, Host::rsp, 8);
     a_.store(FRAME(host_rsp), Host::rsp);
+    begin_returns();
     load_flags();
     load_registers();
     gs_op(0xff, 4, FRAME(target));
@@ -247,11 +268,17 @@ Stubs StubEmitter::run(const SlowHelpers& helpers)
     a_.patch(not_live);
     a_.ri(true, 0, Host::rsp, 8);
     for (auto r = std::rbegin(kCalleeSaved); r != std::rend(kCalleeSaved); ++r)
-        pop(*r);
+        a_.pop(*r);
     a_.byte(0xc3);
 
     for (unsigned set = 0; set < kTlbSets; ++set) {
-        s.jump[set] = align();
+        s.call[set] = align();
+        limit_depth();
+        const u32 over = a_.jmp_forward();
+        s.unknown_return[set] = align();
+        a_.lea(Host::rsp, Host::rsp, -8); // it stays there for the next one
+        a_.patch(over);
+        s.jump[set] = a_.address();
         jump(set, s.exit);
     }
     s.slow = align();

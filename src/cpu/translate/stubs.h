@@ -24,13 +24,15 @@ enum class ExitCode : u8 { ended, system, fault, raise, link, jump };
 using SlowHelper = SlowResult (*)(Frame* frame, u64 gva, u32 packed, u64 return_address);
 
 struct Stubs {
-    void (*enter)() = nullptr;    // runs Frame::target until something exits; GS is the frame
-    u64 exit = 0;                 // r14: exit code
-    u64 jump[kTlbSets] = {};      // r15: RIP; on through the jump cache of the set, or out
-    u64 exit_registers_saved = 0; // from a signal handler: the registers are in the frame already
-    u64 slow = 0;                 // r14: linear address, r15: packed; r14 becomes the host pointer
-    u64 system = 0;               // r14: the SystemCall
-    u64 commit = 0;               // writes the bounce buffer back
+    void (*enter)() = nullptr;         // runs Frame::target until something exits; GS is the frame
+    u64 exit = 0;                      // r14: exit code
+    u64 jump[kTlbSets] = {};           // r15: RIP; on through the jump cache of the set, or out
+    u64 call[kTlbSets] = {};           // the same for a CALL that may recurse
+    u64 unknown_return[kTlbSets] = {}; // where a RET of the host goes whose CALL is not known
+    u64 exit_registers_saved = 0;      // from a signal handler: the registers are in the frame already
+    u64 slow = 0;                      // r14: linear address, r15: packed; r14 becomes the host pointer
+    u64 system = 0;                    // r14: the SystemCall
+    u64 commit = 0;                    // writes the bounce buffer back
     u64 load_extended = 0;
     u64 nothing = 0; // ret
     u32 size = 0;
