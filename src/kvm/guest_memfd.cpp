@@ -32,6 +32,7 @@ Result<std::unique_ptr<GuestMemfd>, Errno> GuestMemfd::create(std::shared_ptr<Vm
         memory.free_range(base, size);
         return fail(Errno{why});
     }
+    memory.declare_untouched(base, size);
     return std::unique_ptr<GuestMemfd>(new GuestMemfd(std::move(vm), fd, base, size));
 }
 

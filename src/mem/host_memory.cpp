@@ -36,10 +36,20 @@ Result<std::unique_ptr<HostMemory>, Message> HostMemory::create(u64 size)
         munmap(at, base - start);
     if (start + kGiB > base)
         munmap(reinterpret_cast<void*>(base + size), start + kGiB - base);
-    return std::unique_ptr<HostMemory>(new HostMemory(Hpa(base), size));
+    void* map = mmap(nullptr, map_bytes(size), PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (map == MAP_FAILED) {
+        munmap(reinterpret_cast<void*>(base), size);
+        return fail(Message{"host memory: cannot reserve address space for its map"});
+    }
+    return std::unique_ptr<HostMemory>(new HostMemory(Hpa(base), size, static_cast<u64*>(map)));
 }
 
-HostMemory::~HostMemory() { munmap(host_ptr(base_), size_); }
+HostMemory::~HostMemory()
+{
+    munmap(host_ptr(base_), size_);
+    munmap(untouched_, map_bytes(size_));
+}
 
 Result<Hpa, Errno> HostMemory::alloc_page()
 {
@@ -93,8 +103,34 @@ Result<Hpa, Errno> HostMemory::alloc_range(u64 bytes)
 void HostMemory::free_range(Hpa start, u64 bytes)
 {
     CHECK(contains(start) && map_anonymous(start, bytes));
+    (void)take_untouched(start, bytes);
     const std::lock_guard lock(mutex_);
     free_ranges_.push_back({start, bytes});
+}
+
+void HostMemory::for_words(Hpa start, u64 bytes, const auto& op)
+{
+    u64 page = (without_hkid(start) - base_) / kPageSize;
+    for (u64 left = bytes / kPageSize; left != 0;) {
+        const u64 here = std::min(left, 64 - page % 64);
+        op(untouched_[page / 64], (here == 64 ? ~u64{0} : bit(static_cast<unsigned>(here)) - 1) << page % 64);
+        page += here;
+        left -= here;
+    }
+}
+
+void HostMemory::declare_untouched(Hpa start, u64 bytes)
+{
+    for_words(start, bytes, [](u64& word, u64 mask) { __atomic_fetch_or(&word, mask, __ATOMIC_RELAXED); });
+}
+
+bool HostMemory::take_untouched(Hpa start, u64 bytes)
+{
+    bool all = true;
+    for_words(start, bytes, [&](u64& word, u64 mask) {
+        all &= (__atomic_fetch_and(&word, ~mask, __ATOMIC_RELAXED) & mask) == mask;
+    });
+    return all;
 }
 
 } // namespace seamless::mem

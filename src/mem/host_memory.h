@@ -65,10 +65,24 @@ class HostMemory {
     // Unmaps what is there and takes the addresses back.
     void free_range(Hpa start, u64 bytes);
 
+    // Who has mapped fresh memory over a range may say so, if nobody writes to it but through a TD. Whole
+    // pages.
+    void declare_untouched(Hpa start, u64 bytes);
+    // Whether all of these pages are as declared, and so read as zero. From now on none of them is.
+    [[nodiscard]] bool take_untouched(Hpa start, u64 bytes);
+
   private:
-    HostMemory(Hpa base, u64 size)
-        : base_(base), size_(size), next_(base), page_chunk_(base), page_chunk_end_(base)
+    HostMemory(Hpa base, u64 size, u64* untouched)
+        : base_(base),
+          size_(size),
+          untouched_(untouched),
+          next_(base),
+          page_chunk_(base),
+          page_chunk_end_(base)
     {}
+    [[nodiscard]] static u64 map_bytes(u64 size) { return size / kPageSize / 8; }
+    // Applies `op(word, mask)` to the bits of these pages.
+    void for_words(Hpa start, u64 bytes, const auto& op);
 
     struct Range {
         Hpa start;
@@ -77,6 +91,7 @@ class HostMemory {
 
     Hpa base_;
     u64 size_;
+    u64* untouched_; // a bit for each page
     std::mutex mutex_;
     Hpa next_;       // start of the address space never handed out
     Hpa page_chunk_; // next fresh page of the current chunk of single pages

@@ -49,7 +49,7 @@ class StallWatch::Watched : public cpu::LogicalProcessor {
         const GuestState before(vmcs, context);
         inner_->vm_enter(vmcs, context);
         const GuestState after(vmcs, context);
-        note(before == after, after.hash(), vmcs);
+        note(before == after, is_ept_fault(vmcs.exit_reason) ? after.hash() : 0, vmcs);
     }
     void invept_single(u64 eptp) override { inner_->invept_single(eptp); }
     void invept_all() override { inner_->invept_all(); }

@@ -2,7 +2,6 @@
 // The mirror's edits as SEAMCALLs. A refusal that is not "busy" means that KVM's copy and the module's
 // disagree: the VM is then beyond repair.
 #include "kvm/backend_tdx/tdx.h"
-#include "mem/clear.h"
 #include "mem/guest_access.h"
 
 namespace seamless::kvm {
@@ -98,8 +97,7 @@ Result<void, Errno> tdx_sept_remove_private_spte(Vm& vm, Gfn gfn, unsigned level
                                    mem::with_hkid(page, static_cast<unsigned>(vm.tdx->hkid)).value());
     if (status != 0)
         return bugged();
-    mem::clear(page, kPageSize);
-    return {};
+    return {}; // nobody reads the page before a TD accepts it, zeroed, or PAGE.ADD fills it
 }
 
 void tdx_sept_free_private_spt(Vm& vm, Hpa table)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // TDG.MEM.PAGE.ACCEPT: the guest takes a page that the host has added, and gets it zeroed.
 #include "mem/clear.h"
+#include "tdx/module.h"
 #include "tdx/sept.h"
 #include "tdx/tdg/leaves.h"
 
@@ -42,7 +43,9 @@ TdgOutcome tdg_mem_page_accept(TdgCall& call)
         return TdxStatus::PAGE_SIZE_MISMATCH | at.level;
     if (!at.reached || at.state() != SeptState::PENDING)
         return exit_for_entry(call, gpa, level, at, spec::ExtendedExitQual::ACCEPT);
-    mem::clear(mem::without_hkid(sept::target(at.entry)), spec::ept::level_size(level));
+    const Hpa page = mem::without_hkid(sept::target(at.entry));
+    if (!call.run.module.memory().take_untouched(page, spec::ept::level_size(level)))
+        mem::clear(page, spec::ept::level_size(level));
     lock.commit(sept::make(sept::target(at.entry), SeptState::MAPPED));
     return TdxStatus::SUCCESS;
 }
