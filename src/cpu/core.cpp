@@ -306,6 +306,8 @@ bool Core::run_one()
     if (!result) [[unlikely]]
         return result.error() == Fault::exception && take_exception();
     if (!result.value()) [[likely]] {
+        if (engine_->executed_last())
+            return true;
         s.rflags &= ~spec::rflags::RF;
         s.interruptibility &= ~shadow;
         return debug_trap(stepping);
@@ -315,12 +317,8 @@ bool Core::run_one()
     if (!flow) [[unlikely]]
         return flow.error() == Fault::exception && take_exception();
     s.interruptibility &= ~shadow;
-    if (flow.value() == Flow::next) {
-        s.rip += insn.length();
-        if (!s.code64())
-            s.rip = static_cast<u32>(s.rip);
-        s.rflags &= ~spec::rflags::RF;
-    }
+    if (flow.value() == Flow::next)
+        step_over(insn);
     // Software events and fast calls that clear TF leave the handler unstepped; MOV SS holds the trap back.
     const bool cleared = !(s.rflags & spec::rflags::TF) && flow.value() == Flow::stay;
     return debug_trap(stepping && !cleared && !(s.interruptibility & spec::interruptibility::MOV_SS));
@@ -330,6 +328,38 @@ Result<bool, Fault> Core::execute(const decode::Instruction& insn)
 {
     const Flow flow = TRY(execute_system(*this, insn));
     return flow == Flow::next;
+}
+
+Result<bool, Fault> Core::execute_last(const decode::Instruction& insn)
+{
+    CpuState& s = frame_.state;
+    const u32 shadow = s.interruptibility & (spec::interruptibility::STI | spec::interruptibility::MOV_SS);
+    const Flow flow = TRY(execute_system(*this, insn));
+    s.interruptibility &= ~shadow;
+    if (flow == Flow::next)
+        step_over(insn);
+    return nothing_waits();
+}
+
+void Core::step_over(const decode::Instruction& insn)
+{
+    CpuState& s = frame_.state;
+    s.rip += insn.length();
+    if (!s.code64())
+        s.rip = static_cast<u32>(s.rip);
+    s.rflags &= ~spec::rflags::RF;
+}
+
+// Whether run() would find nothing to do but to go on.
+bool Core::nothing_waits() const
+{
+    using namespace spec;
+    const CpuState& s = frame_.state;
+    const bool quiet = s.activity == Activity::active && !(s.dr7 & dr7::ENABLED) &&
+                       !(s.rflags & rflags::TF) &&
+                       !(s.interruptibility & (interruptibility::STI | interruptibility::MOV_SS));
+    return quiet && !(vmcs_->proc_based & (proc::NMI_WINDOW_EXITING | proc::INTERRUPT_WINDOW_EXITING)) &&
+           __atomic_load_n(&frame_.request, __ATOMIC_ACQUIRE) == 0 && !virtual_interrupts();
 }
 
 bool Core::take_exception()

@@ -112,6 +112,9 @@ class Core final : public LogicalProcessor, private MmuPort, private EnginePort 
     void stop_others() override;
     void resume_others() override;
     [[nodiscard]] Result<bool, Fault> execute(const decode::Instruction& insn) override;
+    [[nodiscard]] Result<bool, Fault> execute_last(const decode::Instruction& insn) override;
+    void step_over(const decode::Instruction& insn);
+    [[nodiscard]] bool nothing_waits() const;
     void stand_still(); // while another processor wants it
     [[nodiscard]] bool still() const { return parked_.load() || !in_guest_.load(); }
     void let_others_work();

@@ -74,7 +74,7 @@ struct NativeRange {
     i8 swapped_b = -1;
 };
 
-// An instruction of C++ in the middle of a block.
+// An instruction of C++ in a block.
 struct SystemCall {
     decode::Instruction insn;
     u16 index = 0;
@@ -92,9 +92,9 @@ struct Block {
     std::vector<GuestInsn> insns;
     std::vector<NativeRange> native;
     std::vector<LinkSite> links;
-    std::vector<u8> bytes;                       // the guest's bytes as translated
-    std::unique_ptr<decode::Instruction> system; // the last instruction, where C++ executes it
+    std::vector<u8> bytes; // the guest's bytes as translated
     std::vector<std::unique_ptr<SystemCall>> calls;
+    const decode::Instruction* system = nullptr; // the last instruction, where C++ executes it
     bool extended_state = false;
     bool dropped = false; // its page was written: never to be entered again
 

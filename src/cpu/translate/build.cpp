@@ -229,8 +229,6 @@ void Engine::emit_block(Block& block, std::span<const Instruction> insns, const 
     emitter.finish();
     block.cold = {cold_room.begin, assembler.offset()};
     CHECK(!assembler.overflowed());
-    if (last.execution == Execution::system && ends_block(last, options))
-        block.system = std::make_unique<Instruction>(last);
 }
 
 } // namespace seamless::cpu

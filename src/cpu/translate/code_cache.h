@@ -38,7 +38,7 @@ class CodeCache {
     Block& add(std::unique_ptr<Block> block);
     [[nodiscard]] Block* find(Hpa start, u32 key)
     {
-        const Recent& recent = recent_[Hash()({start.value(), key}) >> 52];
+        const Recent& recent = recent_[Hash()({start.value(), key}) >> (64 - kRecentBits)];
         if (recent.block && recent.start == start.value() && recent.key == key) [[likely]]
             return recent.block;
         return find_older(start, key);
@@ -65,6 +65,8 @@ class CodeCache {
         : writable_(writable), executable_(executable), size_(size), cold_used_(half())
     {}
     [[nodiscard]] u32 half() const { return size_ / 2; }
+
+    static constexpr unsigned kRecentBits = 14;
 
     struct Key {
         u64 start;
@@ -97,7 +99,7 @@ class CodeCache {
     u32 reserved_ = 0;
     u32 cold_used_;
     std::unordered_map<Key, std::unique_ptr<Block>, Hash> blocks_;
-    std::array<Recent, 4096> recent_; // by the upper bits of the hash
+    std::array<Recent, 1u << kRecentBits> recent_; // by the upper bits of the hash
     std::vector<Placed> placed_;      // ascending, as memory is filled
     std::vector<Placed> cold_placed_;
     struct Page {

@@ -169,17 +169,22 @@ void Emitter::exit_to_rip_in_r15()
     a_.store(FRAME(state) + static_cast<i32>(offsetof(CpuState, rip)), kScratch2);
     exit_with(ExitCode::ended);
 }
-void Emitter::emit_system(u16 offset)
-{
-    set_rip(offset);
-    exit_with(ExitCode::system);
-}
 
-void Emitter::call_system(const Instruction& insn, u16 index, u16 offset)
+bool Emitter::emit_system(const Instruction& insn, u16 index)
 {
+    const u16 offset = block_.insns[index].offset;
+    const bool goes_on = options_.calls && goes_on_behind(insn);
     block_.calls.push_back(std::make_unique<SystemCall>(SystemCall{insn, index, offset}));
+    if (!goes_on)
+        block_.system = &block_.calls.back()->insn;
+    if (!options_.calls) {
+        set_rip(offset);
+        exit_with(ExitCode::system);
+        return false;
+    }
     a_.mov_imm(kScratch, reinterpret_cast<u64>(block_.calls.back().get()));
-    a_.call(stubs_.system);
+    a_.call(goes_on ? stubs_.system : stubs_.last);
+    return goes_on;
 }
 
 void Emitter::raise(spec::Vector vector, u16 index)
@@ -258,12 +263,7 @@ bool Emitter::emit_one(const Instruction& insn, u16 index, bool flags_live)
         raise(spec::Vector::UD, index);
         return false;
     case Execution::system:
-        if (options_.calls && goes_on_behind(insn)) {
-            call_system(insn, index, block_.insns[index].offset);
-            return true;
-        }
-        emit_system(block_.insns[index].offset);
-        return false;
+        return emit_system(insn, index);
     case Execution::silent:
         return true;
     case Execution::control:

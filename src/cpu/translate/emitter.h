@@ -84,8 +84,7 @@ class Emitter {
     // False if the block ends with the instruction.
     [[nodiscard]] bool emit_one(const decode::Instruction& insn, u16 index, bool flags_live);
     void raise(spec::Vector vector, u16 index);
-    void emit_system(u16 offset);
-    void call_system(const decode::Instruction& insn, u16 index, u16 offset);
+    [[nodiscard]] bool emit_system(const decode::Instruction& insn, u16 index);
     void ensure_extended();
     void entry();
     [[nodiscard]] bool extended_fault(const decode::Instruction& insn, u16 index);

@@ -72,8 +72,9 @@ Engine::Engine(EngineMode mode, const Optimizations& optimizations, Frame& frame
       cache_(std::move(cache)),
       max_insns_(mode == EngineMode::step ? 1 : kMaxBlockInsns)
 {
-    stubs_ = emit_stubs(cache_->memory(), cache_->address(),
-                        {.slow = slow_access, .commit = commit_bounce, .system = call_system});
+    stubs_ =
+        emit_stubs(cache_->memory(), cache_->address(),
+                   {.slow = slow_access, .commit = commit_bounce, .system = call_system, .last = call_last});
     cache_->reserve(align_up<u32>(stubs_.size, 64));
     const bool full = mode == EngineMode::full;
     const bool bmi2 = native_cpuid(7, 0).ebx & bit(8);
@@ -218,10 +219,11 @@ Result<const Instruction*, Fault> Engine::run(bool alone)
     left_by_ = came_by;
     follow(*block);
     left_by_ = ExitCode::ended;
+    executed_last_ = false;
     if (block->insns.size() == 1 && block->system) { // nothing to run before it
         last_bytes_ = block->bytes;
         ++instructions_;
-        return block->system.get();
+        return block->system;
     }
     CpuState& s = frame_.state;
     frame_.target = cache_->address(block->near);
@@ -239,6 +241,9 @@ Result<const Instruction*, Fault> Engine::left(ExitCode code)
     switch (code) {
     case ExitCode::ended:
         return nullptr;
+    case ExitCode::executed:
+        executed_last_ = true;
+        return nullptr;
     case ExitCode::jump:
         left_by_ = code;
         return nullptr;
@@ -255,7 +260,7 @@ Result<const Instruction*, Fault> Engine::left(ExitCode code)
         if (block->insns.size() > 1)
             past_first();
         last_bytes_ = {block->system->bytes, block->system->length()};
-        return block->system.get();
+        return block->system;
     }
     case ExitCode::raise: {
         const Block* block = cache_->containing(frame_.exit_from - 1);
@@ -331,24 +336,34 @@ void Engine::resume_others()
         port_.resume_others();
 }
 
+void Engine::begin_call(const SystemCall& call, u64 return_address)
+{
+    CpuState& s = frame_.state;
+    const u64 mask = s.code64() ? ~u64{0} : 0xffffffff;
+    if (call.index > 0)
+        past_first();
+    s.rip = (frame_.page_gva + call.offset) & mask;
+    s.rflags = (s.rflags & ~spec::rflags::kArithmetic) | (frame_.host_flags & spec::rflags::kArithmetic);
+    last_bytes_ = {call.insn.bytes, call.insn.length()};
+    in_access_ = return_address;
+    access_index_ = call.index;
+}
+
+void Engine::end_call()
+{
+    in_access_ = 0;
+    frame_.host_flags = (frame_.state.rflags & spec::rflags::kArithmetic) | spec::rflags::FIXED1;
+}
+
 // An instruction of C++ in the middle of a block. Where the block cannot go on behind it, RIP says where the
 // guest does.
 SlowResult Engine::call_system(Frame* frame, u64 call_address, u32, u64 return_address)
 {
     Engine& engine = *running_;
     const auto& call = *reinterpret_cast<const SystemCall*>(call_address);
-    CpuState& s = frame->state;
-    const u64 mask = s.code64() ? ~u64{0} : 0xffffffff;
-    if (call.index > 0)
-        engine.past_first();
-    s.rip = (frame->page_gva + call.offset) & mask;
-    s.rflags = (s.rflags & ~spec::rflags::kArithmetic) | (frame->host_flags & spec::rflags::kArithmetic);
-    engine.last_bytes_ = {call.insn.bytes, call.insn.length()};
-    engine.in_access_ = return_address;
-    engine.access_index_ = call.index;
+    engine.begin_call(call, return_address);
     const Result<bool, Fault> done = engine.port_.execute(call.insn);
-    engine.in_access_ = 0;
-    frame->host_flags = (s.rflags & spec::rflags::kArithmetic) | spec::rflags::FIXED1;
+    engine.end_call();
     if (done && done.value()) [[likely]] {
         engine.past_first();
         return {.host = 1, .skip = 0};
@@ -357,6 +372,36 @@ SlowResult Engine::call_system(Frame* frame, u64 call_address, u32, u64 return_a
         engine.pending_fault_ = done.error();
     frame->exit_code = static_cast<u64>(done ? ExitCode::ended : ExitCode::fault);
     return {.host = 0, .skip = 0};
+}
+
+// At the end of a block. The mode may be another behind it; where the jump cache of that is in order,
+// translated code is not left.
+SlowResult Engine::call_last(Frame* frame, u64 call_address, u32, u64 return_address)
+{
+    Engine& engine = *running_;
+    const auto& call = *reinterpret_cast<const SystemCall*>(call_address);
+    engine.begin_call(call, return_address);
+    const Result<bool, Fault> on = engine.port_.execute_last(call.insn);
+    engine.end_call();
+    if (on && on.value() && engine.can_stay()) [[likely]] {
+        const auto set = static_cast<unsigned>(engine.mmu_.current_set());
+        frame->return_sentinel = engine.stubs_.unknown_return[set];
+        mem::store<u64>(Hpa(frame->return_base), frame->return_sentinel);
+        frame->target = engine.stubs_.jump[set];
+        return {.host = 1, .skip = 0};
+    }
+    if (!on)
+        engine.pending_fault_ = on.error();
+    frame->exit_code = static_cast<u64>(on ? ExitCode::executed : ExitCode::fault);
+    return {.host = 0, .skip = 0};
+}
+
+bool Engine::can_stay() const
+{
+    const ModeWord mode = mode_word();
+    const bool user = static_cast<TlbSet>(mode.tlb_set) == TlbSet::user;
+    return options_.jump_cache && !drop_all_ && !mode.single && jump_keys_[mode.tlb_set] == mode.key() &&
+           jump_generations_[mode.tlb_set] == mmu_.generation(user);
 }
 
 SlowResult Engine::slow_access(Frame* frame, u64 gva, u32 packed, u64 return_address)

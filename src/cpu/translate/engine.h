@@ -27,6 +27,8 @@ class EnginePort {
     // An instruction of C++ in the middle of a block, with RIP at it. False: it is to be executed again, to
     // go on.
     [[nodiscard]] virtual Result<bool, Fault> execute(const decode::Instruction& insn) = 0;
+    // One that ends its block. True: RIP is where the guest goes on, and nothing has to be looked at before.
+    [[nodiscard]] virtual Result<bool, Fault> execute_last(const decode::Instruction& insn) = 0;
     // An access found that the host has taken this memory away. Async-signal-safe.
     virtual Fault host_memory_gone(Hpa host) = 0;
 
@@ -50,6 +52,9 @@ class Engine {
     // Runs from state.rip until a block ends by itself. A returned instruction waits for its C++ function,
     // with state.rip at it; nullptr: the next block may run. `alone`: one instruction, nothing behind it.
     [[nodiscard]] Result<const decode::Instruction*, Fault> run(bool alone);
+
+    // The run has ended behind an instruction of C++, with all the state that leaves.
+    [[nodiscard]] bool executed_last() const { return executed_last_; }
 
     // `host_page` was written, or is about to be: its blocks are never entered again, and the one that runs
     // now is left after the instruction that writes.
@@ -100,6 +105,10 @@ class Engine {
 
     static SlowResult slow_access(Frame* frame, u64 gva, u32 packed, u64 return_address);
     static SlowResult call_system(Frame* frame, u64 call_address, u32 unused, u64 return_address);
+    static SlowResult call_last(Frame* frame, u64 call_address, u32 unused, u64 return_address);
+    void begin_call(const SystemCall& call, u64 return_address);
+    void end_call();
+    [[nodiscard]] bool can_stay() const;
     static SlowResult commit_bounce(Frame* frame, u64 gva, u32 packed, u64 return_address);
     [[nodiscard]] Result<SlowResult, Fault> access(Gva gva, const AccessInfo& info);
     // bounce.cpp: an access in two host pages runs on a copy.
@@ -142,6 +151,7 @@ class Engine {
     u64 in_access_ = 0;    // inside a slow access: where in translated code it was called from
     u16 access_index_ = 0; // and by which instruction of the block
     bool others_stopped_ = false;
+    bool executed_last_ = false;
     // What an instruction on a copy found, for when the memory is gone before its result is there.
     struct Undo {
         u8 found[kBounceBytes];

@@ -33,7 +33,9 @@ class StubEmitter {
     void xsave_op(u8 op, bool wide); // 0F AE /op [rdi], with EDX:EAX = mask
     void save_extended();            // clobbers rax, rdx, rdi
     void leave_host_clean();
-    void helper(SlowHelper fn);
+    void helper(SlowHelper fn, bool ends_block = false);
+    void extended_is_saved();
+    void go_on_at_rip();
     void jump(unsigned set, u64 exit);
     void limit_depth();
     void begin_returns();
@@ -120,7 +122,7 @@ void StubEmitter::save_extended()
 }
 
 // Entered by CALL from a block. The frame on the host's stack is the return address alone.
-void StubEmitter::helper(SlowHelper fn)
+void StubEmitter::helper(SlowHelper fn, bool ends_block)
 {
     a_.store(FRAME(helper_rsp), Host::rsp);
     save_registers();
@@ -146,6 +148,12 @@ void StubEmitter::helper(SlowHelper fn)
     a_.rr(true, 0x85, Host::rax, Host::rax);
     const u32 fault = a_.jcc_forward(4);
 
+    if (ends_block) {
+        go_on_at_rip();
+        a_.patch(fault);
+        extended_is_saved();
+        return a_.jmp(exit_registers_saved_);
+    }
     a_.mov(Host::r14, Host::rax);
     a_.byte(0x48); // add [rsp], rdx
     a_.byte(0x01);
@@ -160,10 +168,28 @@ void StubEmitter::helper(SlowHelper fn)
     a_.byte(0xc3);
 
     a_.patch(fault); // what was live has been saved above
+    extended_is_saved();
+    a_.jmp(exit_registers_saved_);
+}
+
+// Uses rax.
+void StubEmitter::extended_is_saved()
+{
     a_.store_imm32(FRAME(extended_live), 0);
     a_.mov_imm(Host::rax, load_extended_);
     a_.store(FRAME(ensure_extended), Host::rax);
-    a_.jmp(exit_registers_saved_);
+}
+
+// Perhaps in another mode: what was known of returns has been forgotten.
+void StubEmitter::go_on_at_rip()
+{
+    constexpr u8 kJump = 4;
+    extended_is_saved();
+    a_.load(Host::rsp, FRAME(return_base));
+    load_flags();
+    load_registers();
+    a_.load(Host::r15, FRAME(state) + static_cast<i32>(offsetof(CpuState, rip)));
+    gs_op(0xff, kJump, FRAME(target));
 }
 
 // With RIP in r15: on to the block that the jump cache has for it, unless somebody waits for this processor.
@@ -262,9 +288,7 @@ Stubs StubEmitter::run(const SlowHelpers& helpers)
     a_.rr(true, 0x85, Host::rax, Host::rax);
     const u32 not_live = a_.jcc_forward(4);
     save_extended();
-    a_.store_imm32(FRAME(extended_live), 0);
-    a_.mov_imm(Host::rax, load_extended_);
-    a_.store(FRAME(ensure_extended), Host::rax);
+    extended_is_saved();
     a_.patch(not_live);
     a_.ri(true, 0, Host::rsp, 8);
     for (auto r = std::rbegin(kCalleeSaved); r != std::rend(kCalleeSaved); ++r)
@@ -287,6 +311,8 @@ Stubs StubEmitter::run(const SlowHelpers& helpers)
     helper(helpers.commit);
     s.system = align();
     helper(helpers.system);
+    s.last = align();
+    helper(helpers.last, true);
     align();
     s.size = a_.offset();
     CHECK(!a_.overflowed());

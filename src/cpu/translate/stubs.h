@@ -18,7 +18,8 @@ inline constexpr u64 kBounceSkip = 5; // the length of `jmp rel32`
 // How a block hands control back: Frame::exit_code bits 7:0. Bits 15:8 are the vector of `raise`.
 // `link`: like ended, and bits 31:16 are the number of the LinkSite that could lead on. `jump`: like ended,
 // at an address the jump cache may hold next time.
-enum class ExitCode : u8 { ended, system, fault, raise, link, jump };
+// `executed`: behind an instruction of C++.
+enum class ExitCode : u8 { ended, system, fault, raise, link, jump, executed };
 
 // `packed` describes the access (Emitter); `return_address` tells which block it is in.
 using SlowHelper = SlowResult (*)(Frame* frame, u64 gva, u32 packed, u64 return_address);
@@ -32,6 +33,7 @@ struct Stubs {
     u64 exit_registers_saved = 0;      // from a signal handler: the registers are in the frame already
     u64 slow = 0;                      // r14: linear address, r15: packed; r14 becomes the host pointer
     u64 system = 0;                    // r14: the SystemCall
+    u64 last = 0;                      // the same at the end of a block: on at RIP
     u64 commit = 0;                    // writes the bounce buffer back
     u64 load_extended = 0;
     u64 nothing = 0; // ret
@@ -39,7 +41,7 @@ struct Stubs {
 };
 
 struct SlowHelpers {
-    SlowHelper slow, commit, system;
+    SlowHelper slow, commit, system, last;
 };
 
 // Emits the stubs at the start of `buffer`, which executes at `exec_base`.
