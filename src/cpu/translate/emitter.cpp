@@ -187,6 +187,20 @@ bool Emitter::emit_system(const Instruction& insn, u16 index)
     return goes_on;
 }
 
+// Never exits, and cannot fault at CPL 0.
+void Emitter::swapgs()
+{
+    constexpr i32 kBase =
+        FRAME(state) + static_cast<i32>(offsetof(CpuState, seg) +
+                                        static_cast<unsigned>(spec::Seg::gs) * sizeof(spec::Segment) +
+                                        offsetof(spec::Segment, base));
+    constexpr i32 kOther = FRAME(state) + static_cast<i32>(offsetof(CpuState, kernel_gs_base));
+    a_.load(kScratch, kBase);
+    a_.load(kScratch2, kOther);
+    a_.store(kBase, kScratch2);
+    a_.store(kOther, kScratch);
+}
+
 void Emitter::raise(spec::Vector vector, u16 index)
 {
     set_rip(block_.insns[index].offset);
@@ -263,6 +277,11 @@ bool Emitter::emit_one(const Instruction& insn, u16 index, bool flags_live)
         raise(spec::Vector::UD, index);
         return false;
     case Execution::system:
+        if (options_.calls && insn.operation == Operation::swapgs && mode_.cpl == 0 &&
+            mode_.code == decode::CodeSize::bits64) {
+            swapgs();
+            return true;
+        }
         return emit_system(insn, index);
     case Execution::silent:
         return true;

@@ -85,6 +85,7 @@ class Emitter {
     [[nodiscard]] bool emit_one(const decode::Instruction& insn, u16 index, bool flags_live);
     void raise(spec::Vector vector, u16 index);
     [[nodiscard]] bool emit_system(const decode::Instruction& insn, u16 index);
+    void swapgs();
     void ensure_extended();
     void entry();
     [[nodiscard]] bool extended_fault(const decode::Instruction& insn, u16 index);
