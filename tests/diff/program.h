@@ -62,6 +62,7 @@ struct Program {
     u64 seed = 0;
     bool user = false; // at CPL 3
     u64 start = 0;
+    u64 end = 0; // offset of the HLT where it ends: #GP at CPL 3
     std::array<u64, spec::kGprCount> gpr{};
     u64 rflags = 0;
     u64 fs_base = 0, gs_base = 0;

@@ -55,7 +55,6 @@ void ProgramGenerator::run()
     }
     code_.resolve();
     finish_writes();
-    program_.code = code_.all();
     program_.start = code_.address_of(labels_[0]);
     for (unsigned i = 0; i < functions_; ++i)
         program_.table.push_back(code_.address_of(labels_[i]));
@@ -91,7 +90,8 @@ void ProgramGenerator::emit_function(unsigned index)
     const u64 end = code_.offset();
     code_.reg({.code = 0xff, .wide = rng_.percent(50)}, 1, kMainCounter);
     code_.jcc(5, top);
-    code_.bytes({0xf4}); // HLT: the end
+    program_.end = code_.offset();
+    code_.bytes({0xf4}); // HLT
     piece(end, false);
 }
 

@@ -14,8 +14,12 @@ u8 PatchSlot::value(Rng& rng) const
     switch (kind) {
     case Kind::immediate:
         return rng.byte();
-    case Kind::arithmetic: // ADD to CMP of RAX or EAX
-        return static_cast<u8>(0xc0 | rng.below(8) << 3 | rng.below(3));
+    case Kind::arithmetic: {
+        // ADD, OR, AND, SUB, XOR, CMP of RAX, RCX, RDX. DEVIATION: where code that reads no flags is
+        // replaced, by a store just before it, with code that does (ADC), the flags are arbitrary.
+        constexpr u8 kOperations[] = {0, 1, 4, 5, 6, 7};
+        return static_cast<u8>(0xc0 | kOperations[rng.below(std::size(kOperations))] << 3 | rng.below(3));
+    }
     case Kind::condition:
         return static_cast<u8>(0x70 | rng.below(16));
     }
@@ -31,7 +35,7 @@ void ProgramGenerator::slot()
         program_.slots.push_back(
             {.offset = code_.offset() - 1 - rng_.below(4), .kind = PatchSlot::Kind::immediate});
     } else {
-        code_.reg({.code = 0x83, .wide = true}, static_cast<Reg>(rng_.below(8)),
+        code_.reg({.code = 0x83, .wide = true}, 4 + static_cast<Reg>(rng_.below(4)),
                   static_cast<Reg>(rng_.below(3)));
         program_.slots.push_back({.offset = code_.offset() - 1, .kind = PatchSlot::Kind::arithmetic});
         code_.imm(rng_.byte(), 1);

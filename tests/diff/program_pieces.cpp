@@ -100,7 +100,8 @@ void Pieces::change_base() { move_base(base()); }
 
 void Pieces::frame()
 {
-    const i64 size = 8 * static_cast<i64>(1 + rng_.below(12));
+    const i64 size = 8 * static_cast<i64>(2 + rng_.below(12)); // no access has more than 16 bytes
+    const u64 places = static_cast<u64>(size) / 8 - 1;
     code_.push(kRbp);
     code_.reg({.code = 0x89, .wide = true}, kRsp, kRbp);
     code_.reg({.code = 0x83, .wide = true}, 5, kRsp); // SUB
@@ -109,9 +110,9 @@ void Pieces::frame()
         if (rng_.percent(25))
             compute();
         else if (rng_.percent(50))
-            access({.base = kRbp, .disp = -8 * static_cast<i64>(1 + rng_.below(static_cast<u64>(size) / 8))});
+            access({.base = kRbp, .disp = -8 * static_cast<i64>(2 + rng_.below(places))});
         else
-            access({.base = kRsp, .disp = 8 * static_cast<i64>(rng_.below(static_cast<u64>(size) / 8))});
+            access({.base = kRsp, .disp = 8 * static_cast<i64>(rng_.below(places))});
     if (rng_.percent(60))
         return code_.bytes({0xc9}); // LEAVE
     if (rng_.percent(50))
@@ -123,7 +124,7 @@ void Pieces::frame()
 
 void Pieces::pushes()
 {
-    const u64 count = 1 + rng_.below(5);
+    const u64 count = 2 + rng_.below(5);
     for (u64 i = 0; i < count; ++i)
         switch (rng_.below(4)) {
         case 0:
@@ -139,7 +140,7 @@ void Pieces::pushes()
         if (rng_.percent(30))
             compute();
         else
-            access({.base = kRsp, .disp = 8 * static_cast<i64>(rng_.below(count))});
+            access({.base = kRsp, .disp = 8 * static_cast<i64>(rng_.below(count - 1))});
     for (u64 i = 0; i < count; ++i)
         switch (rng_.below(5)) {
         case 0:

@@ -160,11 +160,15 @@ bool ProgramRunner::step(const Program& program, ProgramOutcome& out)
     const int vector = machine_.handled_vector();
     if (reason == ExitReason::VMCALL && vector >= 0) {
         exception(vector, out);
-        return true;
+        const u64 rip = out.events.back().rip;
+        if (rip != layout::kCode + program.end && rip != kCodeAlias + program.end)
+            return true;
+        out.end = ProgramEnd::halted;
+        return false;
     }
     record(out, -1);
     if (reason == ExitReason::VMCALL) {
-        hypercall(program, out);
+        hypercall(program);
         return true;
     }
     out.end = reason == ExitReason::HLT ? ProgramEnd::halted : ProgramEnd::lost;
@@ -266,16 +270,15 @@ void ProgramRunner::skip(const ProgramEvent& e)
     const bool trap = e.vector == 3; // RIP is behind it
     if (!trap)
         vmcs.rip += decode_at(e.rip, insn) ? insn.length() : 1u;
-    vmcs.rflags &= ~spec::rflags::kArithmetic;
+    vmcs.rflags &= ~(spec::rflags::kArithmetic | spec::rflags::RF);
     vmcs.rflags |= events_ * 0x55 & spec::rflags::kArithmetic;
 }
 
-void ProgramRunner::hypercall(const Program& program, ProgramOutcome& out)
+void ProgramRunner::hypercall(const Program& program)
 {
     constexpr u64 kVmcallBytes = 3;
     machine_.vmcs.rip += kVmcallBytes;
     Rng rng(program.seed ^ ++events_);
-    (void)out;
     switch (rng.below(4)) {
     case 0:
     case 1: { // writes code
@@ -314,7 +317,8 @@ void ProgramRunner::external_interrupt()
         break;
     case 3:
     case 4:
-        if ((vmcs.rflags & spec::rflags::IF) && !(vmcs.interruptibility & 3))
+        // Where a program has run away, RIP may be no address: IRET would fault on it.
+        if (vmcs.rip < kRegionEnd && (vmcs.rflags & spec::rflags::IF) && !(vmcs.interruptibility & 3))
             vmcs.entry_intr_info = spec::intr_info::VALID | spec::intr_info::EXTERNAL | kGuestVector;
         break;
     default:

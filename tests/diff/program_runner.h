@@ -51,7 +51,6 @@ class InterruptingClock final : public fakes::FixedClock {
 class ProgramRunner {
   public:
     ProgramRunner(cpu::EngineMode mode, const cpu::Optimizations& optimizations);
-    // False if the program took longer than programs do, and was given up.
     void run(const Program& program, ProgramOutcome& out);
     // From another thread: makes whatever runs come out, and be looked at.
     void interrupt() { lp_.send_interrupt(kHostVector); }
@@ -68,7 +67,7 @@ class ProgramRunner {
     [[nodiscard]] bool mend(const ProgramEvent& event);
     void skip(const ProgramEvent& event);
     [[nodiscard]] bool decode_at(u64 linear, decode::Instruction& insn);
-    void hypercall(const Program& program, ProgramOutcome& out);
+    void hypercall(const Program& program);
     void external_interrupt();
     void save_memory(std::vector<u8>& out);
 

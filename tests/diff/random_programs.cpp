@@ -39,6 +39,8 @@ constexpr Variant kVariants[] = {
     {"full,no-links", &cpu::Optimizations::links},
     {"full,no-calls", &cpu::Optimizations::calls},
     {"full,no-jump-cache", &cpu::Optimizations::jump_cache},
+    {"full,no-returns", &cpu::Optimizations::returns},
+    {"full,no-stretches", &cpu::Optimizations::stretches},
     {"full,no-translation-cache", &cpu::Optimizations::translation_cache},
 };
 
