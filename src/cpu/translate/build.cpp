@@ -203,8 +203,8 @@ void Engine::emit_block(Block& block, std::span<const Instruction> insns, const 
         const bool falls =
             last.z.meta.branch_type == ZYDIS_BRANCH_TYPE_NONE && !ends_block(last, options_for(mode));
         target_flags = !direct || target_live(end + last.operands[0].imm.value.u);
-        behind_flags = (falls || jcc || call) && target_live(end);
-        live_out = (!falls && target_flags) || ((falls || jcc) && behind_flags);
+        behind_flags = (falls || jcc) && target_live(end);
+        live_out = (!falls && target_flags) || behind_flags;
     }
     std::vector<bool> live(insns.size());
     u64 flags = live_out ? spec::rflags::kArithmetic : 0;
@@ -222,7 +222,7 @@ void Engine::emit_block(Block& block, std::span<const Instruction> insns, const 
     block.extended_state = std::ranges::any_of(insns, [](const Instruction& insn) {
         return insn.execution == Execution::native && insn.uses_extended_state();
     });
-    emitter.set_flags_live_out(target_flags, behind_flags);
+    emitter.set_flags_live_out(target_flags);
     emitter.emit(insns, live, static_cast<u16>(offset));
     block.code = {room.begin, assembler.offset()};
     assembler.seek(cold_room.begin, cold_room.end);

@@ -61,12 +61,8 @@ class Emitter {
         : a_(assembler), stubs_(stubs), mode_(mode), options_(options), block_(block)
     {}
 
-    // Whether code may read the arithmetic flags where the block's last jump leads to, and behind it.
-    void set_flags_live_out(bool target, bool behind)
-    {
-        target_flags_live_ = target;
-        behind_flags_live_ = behind;
-    }
+    // Whether code may read the arithmetic flags where the block's last jump leads to.
+    void set_flags_live_out(bool target) { target_flags_live_ = target; }
     // Emits the block: instructions at `offset` of its page. `flags_live`, by instruction: a lookup before it
     // must keep the arithmetic flags. Both stay until finish().
     void emit(std::span<const decode::Instruction> insns, const std::vector<bool>& flags_live, u16 offset);
@@ -168,7 +164,6 @@ class Emitter {
     EmitOptions options_;
     Block& block_;
     bool target_flags_live_ = true;
-    bool behind_flags_live_ = true;
     std::span<const decode::Instruction> insns_;
     const std::vector<bool>* flags_live_ = nullptr; // by instruction
     std::vector<Stretch> stretches_;

@@ -226,6 +226,7 @@ Result<const Instruction*, Fault> Engine::run(bool alone)
         return block->system;
     }
     CpuState& s = frame_.state;
+    first_rip_ = s.rip;
     frame_.target = cache_->address(block->near);
     frame_.host_flags = (s.rflags & spec::rflags::kArithmetic) | spec::rflags::FIXED1;
     frame_.return_sentinel = stubs_.unknown_return[static_cast<unsigned>(mmu_.current_set())];
@@ -257,8 +258,7 @@ Result<const Instruction*, Fault> Engine::left(ExitCode code)
     case ExitCode::system: {
         const Block* block = cache_->containing(frame_.exit_from - 1);
         CHECK(block && block->system);
-        if (block->insns.size() > 1)
-            past_first();
+        past_first(); // a block that begins with it is not entered, but others lead there
         last_bytes_ = {block->system->bytes, block->system->length()};
         return block->system;
     }
@@ -290,11 +290,11 @@ void Engine::fault_in_block(u64 host_address, u16 index)
     CHECK(block && index < block->insns.size());
     const GuestInsn& insn = block->insns[index];
     CpuState& s = frame_.state;
-    if (index > 0)
-        past_first();
     s.rip = frame_.page_gva + insn.offset;
     if (!s.code64())
         s.rip = static_cast<u32>(s.rip);
+    if (s.rip != first_rip_)
+        past_first();
     last_bytes_ = std::span(block->bytes).subspan(insn.offset - block->insns.front().offset, insn.length);
     frame_.exit_code = static_cast<u64>(ExitCode::fault);
 }
@@ -340,9 +340,9 @@ void Engine::begin_call(const SystemCall& call, u64 return_address)
 {
     CpuState& s = frame_.state;
     const u64 mask = s.code64() ? ~u64{0} : 0xffffffff;
-    if (call.index > 0)
-        past_first();
     s.rip = (frame_.page_gva + call.offset) & mask;
+    if (s.rip != first_rip_)
+        past_first();
     s.rflags = (s.rflags & ~spec::rflags::kArithmetic) | (frame_.host_flags & spec::rflags::kArithmetic);
     last_bytes_ = {call.insn.bytes, call.insn.length()};
     in_access_ = return_address;

@@ -152,6 +152,7 @@ class Engine {
     u16 access_index_ = 0; // and by which instruction of the block
     bool others_stopped_ = false;
     bool executed_last_ = false;
+    u64 first_rip_ = 0; // where the run began: what is elsewhere has another instruction behind it
     // What an instruction on a copy found, for when the memory is gone before its result is there.
     struct Undo {
         u8 found[kBounceBytes];

@@ -9,7 +9,7 @@ namespace seamless::cpu {
 
 namespace {
 
-constexpr u8 kBelow = 2, kNotEqual = 5;
+constexpr u8 kBelow = 2;
 
 }
 
@@ -63,28 +63,17 @@ void Emitter::land_behind_call(i64 next)
         a_.lea(Host::rsp, Host::rsp, 8);
         return a_.jmp(elsewhere);
     }
-    if (behind_flags_live_) {
-        a_.store(FRAME(spill) + 8, Host::rcx);
-        a_.pop(Host::rcx);
-        a_.load(kScratch, FRAME(request));
-        a_.lea(Host::rcx, Host::rcx, kScratch2, 1, 1);
-        a_.lea(Host::rcx, Host::rcx, kScratch, 1, 0);
-        const u32 right = a_.jrcxz_forward();
-        a_.load(Host::rcx, FRAME(spill) + 8);
-        a_.jmp(elsewhere);
-        a_.land(right);
-        a_.load(Host::rcx, FRAME(spill) + 8);
-    } else {
-        constexpr u8 kOrFrom = 0x0b;
-        a_.pop(kScratch);
-        a_.lea(kScratch, kScratch, kScratch2, 1, 1);
-        a_.gs(true, kOrFrom, kScratch, FRAME(request));
-        const u32 wrong = a_.jcc_forward(kNotEqual);
-        out_of_line_.push_back([this, wrong, elsewhere] {
-            a_.patch(wrong);
-            a_.jmp(elsewhere);
-        });
-    }
+    // Whatever the code here does with the flags: a return may be for elsewhere, where they are read.
+    a_.store(FRAME(spill) + 8, Host::rcx);
+    a_.pop(Host::rcx);
+    a_.load(kScratch, FRAME(request));
+    a_.lea(Host::rcx, Host::rcx, kScratch2, 1, 1);
+    a_.lea(Host::rcx, Host::rcx, kScratch, 1, 0);
+    const u32 right = a_.jrcxz_forward();
+    a_.load(Host::rcx, FRAME(spill) + 8);
+    a_.jmp(elsewhere);
+    a_.land(right);
+    a_.load(Host::rcx, FRAME(spill) + 8);
     a_.lea(kScratch, kScratch2, -static_cast<i32>(next));
     a_.store(FRAME(page_gva), kScratch);
     link_site(a_.jmp_forward(), static_cast<u16>(next));

@@ -62,6 +62,18 @@ TEST_P(Debug, InstructionBreakpointIsAFaultAndRfHoldsItBack)
     EXPECT_EQ(machine.handled_vector(), -1);
 }
 
+// SDM: RF is cleared behind the instruction that it was set for. The VMCALL has a block of its own, to which
+// the jump leads directly from the second time on.
+TEST_P(Debug, RfDoesNotOutlastAnInstructionThatJumps)
+{
+    for (int i = 0; i < 4; ++i) {
+        machine.vmcs.rflags |= spec::rflags::RF;
+        EXPECT_EQ(machine.run({0xeb, 0x00}), ExitReason::VMCALL); // jmp to what follows
+        EXPECT_EQ(machine.vmcs.rip, GuestMachine::kCode + 2);
+        EXPECT_FALSE(machine.vmcs.rflags & spec::rflags::RF) << i;
+    }
+}
+
 TEST_P(Debug, DataBreakpointTrapsBehindTheStore)
 {
     machine.context.dr[0] = GuestMachine::kData + 4;

@@ -37,6 +37,21 @@ TEST_P(Returns, OfThousandsOfLevels)
     }
 }
 
+// The host's return leads behind the inner call first, where nobody reads the flags.
+TEST_P(Returns, ThatBelongToAnotherCallKeepTheFlags)
+{
+    for (int i = 0; i < 4; ++i) {
+        machine.gpr(Gpr::rax) = 0;
+        machine.vmcs.rsp = GuestMachine::kStack;
+        // call f; setc al; vmcall; nop; f: call l; l: pop rcx; xor edx, edx; stc; ret
+        ASSERT_EQ(machine.run({0xe8, 7,    0, 0, 0, 0x0f, 0x92, 0xc0, 0x0f, 0x01, 0xc1,
+                               0x90, 0xe8, 0, 0, 0, 0,    0x59, 0x31, 0xd2, 0xf9, 0xc3}),
+                  ExitReason::VMCALL);
+        EXPECT_EQ(machine.gpr(Gpr::rax), 1u) << i;
+        EXPECT_EQ(machine.vmcs.rsp, GuestMachine::kStack);
+    }
+}
+
 TEST_P(Returns, OfThousandsOfLevelsThroughAnotherPage)
 {
     // f: dec rcx; jz l; call rdx; l: inc rax; ret
