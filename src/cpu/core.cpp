@@ -324,10 +324,15 @@ bool Core::run_one()
     return debug_trap(stepping && !cleared && !(s.interruptibility & spec::interruptibility::MOV_SS));
 }
 
-Result<bool, Fault> Core::execute(const decode::Instruction& insn)
+Result<InBlock, Fault> Core::execute(const decode::Instruction& insn)
 {
     const Flow flow = TRY(execute_system(*this, insn));
-    return flow == Flow::next;
+    if (flow == Flow::stay)
+        return InBlock::again;
+    if (insn.operation != decode::Operation::sti || nothing_waits()) [[likely]]
+        return InBlock::on;
+    step_over(insn); // an interrupt may come behind the next instruction
+    return InBlock::leave;
 }
 
 Result<bool, Fault> Core::execute_last(const decode::Instruction& insn)
@@ -338,7 +343,8 @@ Result<bool, Fault> Core::execute_last(const decode::Instruction& insn)
     s.interruptibility &= ~shadow;
     if (flow == Flow::next)
         step_over(insn);
-    return nothing_waits();
+    const bool shadowed = s.interruptibility & (spec::interruptibility::STI | spec::interruptibility::MOV_SS);
+    return !shadowed && nothing_waits();
 }
 
 void Core::step_over(const decode::Instruction& insn)
@@ -355,9 +361,7 @@ bool Core::nothing_waits() const
 {
     using namespace spec;
     const CpuState& s = frame_.state;
-    const bool quiet = s.activity == Activity::active && !(s.dr7 & dr7::ENABLED) &&
-                       !(s.rflags & rflags::TF) &&
-                       !(s.interruptibility & (interruptibility::STI | interruptibility::MOV_SS));
+    const bool quiet = s.activity == Activity::active && !(s.dr7 & dr7::ENABLED) && !(s.rflags & rflags::TF);
     return quiet && !(vmcs_->proc_based & (proc::NMI_WINDOW_EXITING | proc::INTERRUPT_WINDOW_EXITING)) &&
            __atomic_load_n(&frame_.request, __ATOMIC_ACQUIRE) == 0 && !virtual_interrupts();
 }

@@ -111,7 +111,7 @@ class Core final : public LogicalProcessor, private MmuPort, private EnginePort 
     void revoke_write_everywhere(u64 host_page);
     void stop_others() override;
     void resume_others() override;
-    [[nodiscard]] Result<bool, Fault> execute(const decode::Instruction& insn) override;
+    [[nodiscard]] Result<InBlock, Fault> execute(const decode::Instruction& insn) override;
     [[nodiscard]] Result<bool, Fault> execute_last(const decode::Instruction& insn) override;
     void step_over(const decode::Instruction& insn);
     [[nodiscard]] bool nothing_waits() const;

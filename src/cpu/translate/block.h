@@ -74,8 +74,11 @@ struct NativeRange {
     i8 swapped_b = -1;
 };
 
+struct Block;
+
 // An instruction of C++ in a block.
 struct SystemCall {
+    const Block* block = nullptr;
     decode::Instruction insn;
     u16 index = 0;
     u16 offset = 0; // from the start of the block's page

@@ -59,7 +59,8 @@ Block* CodeCache::find_older(Hpa start, u32 key)
     const auto it = blocks_.find({start.value(), key});
     if (it == blocks_.end())
         return nullptr;
-    recent_[Hash()(it->first) >> (64 - kRecentBits)] = {.start = start.value(), .key = key, .block = it->second.get()};
+    recent_[Hash()(it->first) >> (64 - kRecentBits)] = {
+        .start = start.value(), .key = key, .block = it->second.get()};
     return it->second.get();
 }
 

@@ -100,7 +100,7 @@ class CodeCache {
     u32 cold_used_;
     std::unordered_map<Key, std::unique_ptr<Block>, Hash> blocks_;
     std::array<Recent, 1u << kRecentBits> recent_; // by the upper bits of the hash
-    std::vector<Placed> placed_;      // ascending, as memory is filled
+    std::vector<Placed> placed_;                   // ascending, as memory is filled
     std::vector<Placed> cold_placed_;
     struct Page {
         std::vector<Block*> blocks;

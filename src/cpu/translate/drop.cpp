@@ -109,6 +109,7 @@ void Engine::drop_all_code()
     drop_all_ = false;
     forget_jumps();
     left_ = nullptr;
+    sti_ = nullptr;
 }
 
 } // namespace seamless::cpu

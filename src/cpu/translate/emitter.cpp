@@ -173,8 +173,10 @@ void Emitter::exit_to_rip_in_r15()
 bool Emitter::emit_system(const Instruction& insn, u16 index)
 {
     const u16 offset = block_.insns[index].offset;
-    const bool goes_on = options_.calls && goes_on_behind(insn);
-    block_.calls.push_back(std::make_unique<SystemCall>(SystemCall{insn, index, offset}));
+    // Between STI and what it shadows there is no poll.
+    const bool shadows_another = insn.operation == Operation::sti && index + 1u == insns_.size();
+    const bool goes_on = options_.calls && goes_on_behind(insn) && !shadows_another;
+    block_.calls.push_back(std::make_unique<SystemCall>(SystemCall{&block_, insn, index, offset}));
     if (!goes_on)
         block_.system = &block_.calls.back()->insn;
     if (!options_.calls) {
@@ -245,6 +247,11 @@ void Emitter::emit(std::span<const Instruction> insns, const std::vector<bool>& 
     insns_ = insns;
     flags_live_ = &flags_live;
     u16 at = offset;
+    std::size_t bytes = 0;
+    for (const Instruction& insn : insns)
+        bytes += insn.length();
+    block_.insns.reserve(insns.size()); // exactly: there are many blocks
+    block_.bytes.reserve(bytes);
     for (const Instruction& insn : insns) {
         block_.insns.push_back({at, insn.length()});
         block_.bytes.insert(block_.bytes.end(), insn.bytes, insn.bytes + insn.length());
@@ -300,6 +307,8 @@ void Emitter::finish()
 {
     for (std::size_t i = 0; i < out_of_line_.size(); ++i) // one may add others
         Emit(std::move(out_of_line_[i]))();
+    block_.native.shrink_to_fit();
+    block_.links.shrink_to_fit();
     for (const auto& [from, target] : pending_polls_) {
         a_.patch(from);
         set_rip(target);

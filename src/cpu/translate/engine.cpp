@@ -295,6 +295,8 @@ void Engine::fault_in_block(u64 host_address, u16 index)
         s.rip = static_cast<u32>(s.rip);
     if (s.rip != first_rip_)
         past_first();
+    shadow_behind_sti(block, index);
+    sti_ = nullptr;
     last_bytes_ = std::span(block->bytes).subspan(insn.offset - block->insns.front().offset, insn.length);
     frame_.exit_code = static_cast<u64>(ExitCode::fault);
 }
@@ -336,6 +338,14 @@ void Engine::resume_others()
         port_.resume_others();
 }
 
+// SDM: "Interruptibility State": a block goes on behind STI as if nothing were shadowed, unless the next
+// instruction leaves it.
+void Engine::shadow_behind_sti(const Block* block, u16 index)
+{
+    if (sti_ && sti_->block == block && sti_->index + 1 == index)
+        frame_.state.interruptibility |= spec::interruptibility::STI;
+}
+
 void Engine::begin_call(const SystemCall& call, u64 return_address)
 {
     CpuState& s = frame_.state;
@@ -344,6 +354,8 @@ void Engine::begin_call(const SystemCall& call, u64 return_address)
     if (s.rip != first_rip_)
         past_first();
     s.rflags = (s.rflags & ~spec::rflags::kArithmetic) | (frame_.host_flags & spec::rflags::kArithmetic);
+    shadow_behind_sti(call.block, call.index);
+    sti_ = nullptr;
     last_bytes_ = {call.insn.bytes, call.insn.length()};
     in_access_ = return_address;
     access_index_ = call.index;
@@ -362,15 +374,21 @@ SlowResult Engine::call_system(Frame* frame, u64 call_address, u32, u64 return_a
     Engine& engine = *running_;
     const auto& call = *reinterpret_cast<const SystemCall*>(call_address);
     engine.begin_call(call, return_address);
-    const Result<bool, Fault> done = engine.port_.execute(call.insn);
+    const Result<InBlock, Fault> done = engine.port_.execute(call.insn);
     engine.end_call();
-    if (done && done.value()) [[likely]] {
+    if (done && done.value() == InBlock::on) [[likely]] {
+        const bool shadows = call.insn.operation == decode::Operation::sti &&
+                             (frame->state.interruptibility & spec::interruptibility::STI);
+        engine.sti_ = shadows ? &call : nullptr;
         engine.past_first();
         return {.host = 1, .skip = 0};
     }
     if (!done)
         engine.pending_fault_ = done.error();
-    frame->exit_code = static_cast<u64>(done ? ExitCode::ended : ExitCode::fault);
+    const ExitCode code = !done                            ? ExitCode::fault
+                          : done.value() == InBlock::leave ? ExitCode::executed
+                                                           : ExitCode::ended;
+    frame->exit_code = static_cast<u64>(code);
     return {.host = 0, .skip = 0};
 }
 
@@ -380,6 +398,7 @@ SlowResult Engine::call_last(Frame* frame, u64 call_address, u32, u64 return_add
 {
     Engine& engine = *running_;
     const auto& call = *reinterpret_cast<const SystemCall*>(call_address);
+    engine.past_first(); // a block that begins with it is not entered, but others lead there
     engine.begin_call(call, return_address);
     const Result<bool, Fault> on = engine.port_.execute_last(call.insn);
     engine.end_call();

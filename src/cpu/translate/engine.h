@@ -15,6 +15,10 @@
 
 namespace seamless::cpu {
 
+// How an instruction of C++ in the middle of a block went: the block goes on; it is to be executed again, to
+// go on; or RIP is behind it, and something has to be looked at.
+enum class InBlock : u8 { on, again, leave };
+
 // What the engine asks of the processor it belongs to.
 class EnginePort {
   public:
@@ -24,9 +28,8 @@ class EnginePort {
     // Between these two no other processor executes guest code.
     virtual void stop_others() = 0;
     virtual void resume_others() = 0;
-    // An instruction of C++ in the middle of a block, with RIP at it. False: it is to be executed again, to
-    // go on.
-    [[nodiscard]] virtual Result<bool, Fault> execute(const decode::Instruction& insn) = 0;
+    // An instruction of C++ in the middle of a block, with RIP at it.
+    [[nodiscard]] virtual Result<InBlock, Fault> execute(const decode::Instruction& insn) = 0;
     // One that ends its block. True: RIP is where the guest goes on, and nothing has to be looked at before.
     [[nodiscard]] virtual Result<bool, Fault> execute_last(const decode::Instruction& insn) = 0;
     // An access found that the host has taken this memory away. Async-signal-safe.
@@ -106,6 +109,7 @@ class Engine {
     static SlowResult slow_access(Frame* frame, u64 gva, u32 packed, u64 return_address);
     static SlowResult call_system(Frame* frame, u64 call_address, u32 unused, u64 return_address);
     static SlowResult call_last(Frame* frame, u64 call_address, u32 unused, u64 return_address);
+    void shadow_behind_sti(const Block* block, u16 index);
     void begin_call(const SystemCall& call, u64 return_address);
     void end_call();
     [[nodiscard]] bool can_stay() const;
@@ -153,6 +157,7 @@ class Engine {
     bool others_stopped_ = false;
     bool executed_last_ = false;
     u64 first_rip_ = 0; // where the run began: what is elsewhere has another instruction behind it
+    const SystemCall* sti_ = nullptr; // the last instruction of C++, if it was STI and shadows the next
     // What an instruction on a copy found, for when the memory is gone before its result is there.
     struct Undo {
         u8 found[kBounceBytes];

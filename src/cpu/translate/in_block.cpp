@@ -13,7 +13,7 @@ constexpr Operation kGoOn[] = {
     Operation::movs,  Operation::stos,  Operation::lods,   Operation::scas,      Operation::cmps,
     Operation::xlat,  Operation::cli,   Operation::cld,    Operation::std,       Operation::pushf,
     Operation::rdtsc, Operation::rdpid, Operation::rdrand, Operation::rdsegbase, Operation::wrsegbase,
-    Operation::pause, Operation::verr,  Operation::swapgs, Operation::xgetbv,
+    Operation::pause, Operation::verr,  Operation::swapgs, Operation::xgetbv,    Operation::sti,
 };
 
 constexpr auto kTable = [] {
