@@ -39,7 +39,7 @@ class Translation {
 
 class TranslationCache {
   public:
-    static constexpr unsigned kSetBits = 10, kWays = 4, kSpaceBits = 19;
+    static constexpr unsigned kSetBits = 13, kWays = 4, kSpaceBits = 19;
     // Numbers of address spaces. A space is dropped by giving it a new number. What is global is a space too.
     static constexpr u32 kSpaces = 1u << kSpaceBits;
 
