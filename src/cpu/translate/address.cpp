@@ -163,7 +163,8 @@ u32 Emitter::probe(unsigned size, bool write, bool flags_live)
 }
 
 // The address plus the tag is the offset in the page, or a large number. DEVIATION: the arithmetic flags that
-// a #PF frame shows are arbitrary where the code behind would overwrite them unread.
+// a #PF frame shows are arbitrary where the code behind would overwrite them unread; so are those that code
+// finds which this very store has put there.
 u32 Emitter::probe_flags_dead(unsigned size, bool write)
 {
     constexpr u8 kShr = 5, kAnd = 4, kCmp = 7, kAddFrom = 0x03, kAbove = 7;
