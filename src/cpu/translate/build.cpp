@@ -132,7 +132,8 @@ std::vector<Instruction> Engine::scan(Gva gva, const ModeWord& mode, Result<void
         at += insn.value().length();
         insns.push_back(std::move(insn).value());
         const Instruction& last = insns.back();
-        if (ends_block(last, options_for(mode)) || last.z.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE)
+        if (ends_block(last, options_for(mode)) || unavailable(last, mode) ||
+            last.z.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE)
             break;
     }
     return insns;

@@ -97,10 +97,11 @@ void Engine::verify_page(u64 host_page, bool found)
 // Where there is no room to redirect what leads to the block, all blocks go before the next one is entered.
 void Engine::drop_or_postpone(Block& block)
 {
-    if (cache_->exhausted())
-        drop_all_ = true;
-    else
-        drop_block(block);
+    if (!cache_->exhausted())
+        return drop_block(block);
+    drop_all_ = true;
+    forget_jumps();
+    __atomic_store_n(&frame_.request, kRequest, __ATOMIC_SEQ_CST);
 }
 
 void Engine::drop_all_code()

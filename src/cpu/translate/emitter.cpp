@@ -220,26 +220,21 @@ void Emitter::ensure_extended()
 }
 
 // SDM: "Legacy SSE, AVX and x87: #UD and #NM conditions".
-bool Emitter::extended_fault(const Instruction& insn, u16 index)
+std::optional<spec::Vector> unavailable(const Instruction& insn, const ModeWord& mode)
 {
-    if (!insn.uses_extended_state())
-        return false;
+    if (insn.execution != Execution::native || !insn.uses_extended_state())
+        return {};
     const bool x87 = insn.z.meta.isa_set == ZYDIS_ISA_SET_X87 || insn.z.meta.isa_set == ZYDIS_ISA_SET_FCMOV ||
                      insn.z.meta.isa_set == ZYDIS_ISA_SET_SSE3X87;
     const bool mmx = insn.z.meta.isa_set == ZYDIS_ISA_SET_PENTIUMMMX;
     const bool evex = insn.z.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX;
     const bool vex = insn.z.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
-    std::optional<spec::Vector> vector;
     if (x87)
-        vector = mode_.fp_emulate || mode_.fp_trap ? std::optional(spec::Vector::NM) : std::nullopt;
-    else if ((mode_.fp_emulate && !vex && !evex) || (vex && !mode_.avx) || (evex && !mode_.avx512) ||
-             (!mmx && !vex && !evex && !mode_.sse))
-        vector = spec::Vector::UD;
-    else if (mode_.fp_trap)
-        vector = spec::Vector::NM;
-    if (vector)
-        raise(*vector, index);
-    return vector.has_value();
+        return mode.fp_emulate || mode.fp_trap ? std::optional(spec::Vector::NM) : std::nullopt;
+    if ((mode.fp_emulate && !vex && !evex) || (vex && !mode.avx) || (evex && !mode.avx512) ||
+        (!mmx && !vex && !evex && !mode.sse))
+        return spec::Vector::UD;
+    return mode.fp_trap ? std::optional(spec::Vector::NM) : std::nullopt;
 }
 
 void Emitter::emit(std::span<const Instruction> insns, const std::vector<bool>& flags_live, u16 offset)
@@ -259,14 +254,18 @@ void Emitter::emit(std::span<const Instruction> insns, const std::vector<bool>& 
     }
     begin(offset);
     if (options_.stretches && mode_.code == decode::CodeSize::bits64)
-        stretches_ = find_stretches(insns, offset);
+        stretches_ =
+            find_stretches(insns.first(insns.size() - (unavailable(insns.back(), mode_) ? 1u : 0u)), offset);
     bool open = true;
     auto stretch = stretches_.begin();
     for (u16 i = 0; i < insns.size(); ++i) {
         if (stretch != stretches_.end() && stretch->first == i) {
-            i = stretch->last;
-            open = emit_stretch(*stretch++);
-            continue;
+            const Stretch& found = *stretch++;
+            if (!flags_live[i] || options_.inline_flags_live) {
+                i = found.last;
+                open = emit_stretch(found);
+                continue;
+            }
         }
         block_.insns[i].host = a_.offset();
         open = emit_one(insns[i], i, flags_live[i]);
@@ -295,8 +294,10 @@ bool Emitter::emit_one(const Instruction& insn, u16 index, bool flags_live)
     case Execution::control:
         return control(insn, index, flags_live);
     case Execution::native:
-        if (extended_fault(insn, index))
+        if (const auto vector = unavailable(insn, mode_)) {
+            raise(*vector, index);
             return false;
+        }
         native(insn, index, flags_live);
         return true;
     }

@@ -84,7 +84,6 @@ class Emitter {
     void swapgs();
     void ensure_extended();
     void entry();
-    [[nodiscard]] bool extended_fault(const decode::Instruction& insn, u16 index);
     void rip_to_r15(i64 offset);
     void set_rip(i64 offset);
     void exit_to(i64 offset);
@@ -197,6 +196,8 @@ inline constexpr Host kScratch2 = Host::r15;
 [[nodiscard]] bool is_high_byte(ZydisRegister r);
 // BT and its kin, where a register moves the address.
 [[nodiscard]] bool is_bit_string(const decode::Instruction& insn);
+// What an instruction on extended state raises in this mode, whatever its operands are: it ends its block.
+[[nodiscard]] std::optional<spec::Vector> unavailable(const decode::Instruction& insn, const ModeWord& mode);
 // LEA of two registers that are both in the frame.
 [[nodiscard]] bool lea_needs_scratch(const decode::Instruction& insn);
 

@@ -199,7 +199,8 @@ void Engine::follow(Block& block)
                                                : block.near;
         const u32 rel = to - (site.patch + 4);
         std::memcpy(cache_->writable(site.patch), &rel, 4);
-    } else if (left_by_ == ExitCode::jump && frame_.page_gva % kPageSize == 0) { // RIP is linear
+    } else if (left_by_ == ExitCode::jump &&
+               (frame_.state.code64() || frame_.state.segment(spec::Seg::cs).base == 0)) { // RIP is linear
         frame_.jumps[static_cast<unsigned>(mmu_.current_set())].fill(frame_.state.rip,
                                                                      cache_->address(block.code.begin));
     }

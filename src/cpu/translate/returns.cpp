@@ -20,28 +20,27 @@ void Emitter::remember_return(i64 next)
     a_.push(kScratch2);
 }
 
-// Recursion calls backward, or into another page: there the depth is looked at, and requests are noticed.
+// Every call looks at the depth: guests call and do not return. Requests are noticed behind calls backward or
+// into another page.
 void Emitter::call_and_return(i64 target, i64 next)
 {
-    const bool backward = target <= block_.insns.back().offset;
-    if (!links_to(target) || (backward && target_flags_live_)) {
+    if (!links_to(target) || target_flags_live_) {
         remember_return(next);
         rip_to_r15(target);
         a_.call(stubs_.call[mode_.tlb_set]);
         return land_behind_call(next);
     }
-    if (backward) {
-        constexpr u8 kCmpFrom = 0x3b;
+    if (target <= block_.insns.back().offset)
         poll(static_cast<u16>(target));
-        a_.gs(true, kCmpFrom, Host::rsp, FRAME(return_limit));
-        const u32 deep = a_.jcc_forward(kBelow);
-        const u32 on = a_.offset();
-        out_of_line_.push_back([this, deep, on] {
-            a_.patch(deep);
-            a_.load(Host::rsp, FRAME(return_base));
-            a_.jmp(a_.address_of(on));
-        });
-    }
+    constexpr u8 kCmpFrom = 0x3b;
+    a_.gs(true, kCmpFrom, Host::rsp, FRAME(return_limit));
+    const u32 deep = a_.jcc_forward(kBelow);
+    const u32 on = a_.offset();
+    out_of_line_.push_back([this, deep, on] {
+        a_.patch(deep);
+        a_.load(Host::rsp, FRAME(return_base));
+        a_.jmp(a_.address_of(on));
+    });
     remember_return(next);
     link_site(a_.call_forward(), static_cast<u16>(target));
     land_behind_call(next);

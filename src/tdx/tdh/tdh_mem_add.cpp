@@ -56,9 +56,9 @@ TdxStatus tdh_mem_sept_add(SeamCall& call)
 TdxStatus tdh_mem_page_add(SeamCall& call)
 {
     const Hpa source(call.regs.r9), page = call.new_page.hpa;
+    (void)call.module.memory().take_untouched(page, kPageSize);
     if (source != page && !copy_page(page, source)) // a page may be added in place
         return TdxStatus::OPERAND_INVALID | TdxOperand::R9;
-    (void)call.module.memory().take_untouched(page, kPageSize);
     measure_page_add(*call.td->mrtd_context, call.gpa);
     return link(call, TdxPageType::REG, SeptState::MAPPED);
 }

@@ -52,6 +52,27 @@ TEST_P(Returns, ThatBelongToAnotherCallKeepTheFlags)
     }
 }
 
+TEST_P(Returns, ThatNeverCome)
+{
+    // mov ecx, 1000000; l: call n; n: pop rax; dec rcx; jnz l
+    machine.gpr(Gpr::rcx) = 0;
+    const u8 rounds = GetParam() == cpu::EngineMode::step ? 0x01 : 0x10; // times 65,536
+    ASSERT_EQ(machine.run({0xb9, 0, 0, rounds, 0, 0xe8, 0, 0, 0, 0, 0x58, 0x48, 0xff, 0xc9, 0x75, 0xf5}),
+              ExitReason::VMCALL);
+    EXPECT_EQ(machine.gpr(Gpr::rcx), 0u);
+    EXPECT_EQ(machine.vmcs.rsp, GuestMachine::kStack);
+}
+
+TEST_P(Returns, ThatNeverComeWithFlagsThatAreRead)
+{
+    // mov ecx, 1000000; l: stc; call n; n: pop rax; mov eax, 0; adc eax, 0; dec rcx; jnz l
+    const u8 rounds = GetParam() == cpu::EngineMode::step ? 0x01 : 0x10;
+    ASSERT_EQ(machine.run({0xb9, 0, 0, rounds, 0,    0xf9, 0xe8, 0,    0,    0,    0,    0x58, 0xb8,
+                           0,    0, 0, 0,      0x83, 0xd0, 0,    0x48, 0xff, 0xc9, 0x75, 0xec}),
+              ExitReason::VMCALL);
+    EXPECT_EQ(machine.gpr(Gpr::rax), 1u);
+}
+
 TEST_P(Returns, OfThousandsOfLevelsThroughAnotherPage)
 {
     // f: dec rcx; jz l; call rdx; l: inc rax; ret

@@ -124,6 +124,34 @@ TEST_P(Stretches, StoresOverTheBlockItself)
     }
 }
 
+// #NM or #UD in the middle: the access before it is done, the one behind it is not.
+TEST_P(Stretches, ExtendedStateThatIsNotThere)
+{
+    // push rax; movups [rsp - 16], xmm0; pop rcx   and   push rax; fninit; pop rcx
+    const std::vector<u8> access{0x50, 0x0f, 0x11, 0x44, 0x24, 0xf0, 0x59}, passive{0x50, 0xdb, 0xe3, 0x59};
+    struct Case {
+        std::vector<u8> code;
+        u64 cr0, cr4;
+        spec::Vector vector;
+    };
+    for (const Case& c :
+         {Case{access, spec::cr0::TS, 0, spec::Vector::NM}, Case{access, spec::cr0::EM, 0, spec::Vector::UD},
+          Case{access, 0, spec::cr4::OSFXSR, spec::Vector::UD},
+          Case{passive, spec::cr0::TS, 0, spec::Vector::NM}}) {
+        const u64 cr0 = machine.vmcs.cr0, cr4 = machine.vmcs.cr4;
+        machine.vmcs.cr0 |= c.cr0;
+        machine.vmcs.cr4 &= ~c.cr4;
+        machine.vmcs.exception_bitmap = ~0u;
+        machine.vmcs.rsp = GuestMachine::kStack - 0x200;
+        ASSERT_EQ(machine.run(c.code), ExitReason::EXCEPTION_NMI);
+        EXPECT_EQ(machine.vmcs.exit_intr_info & 0xff, static_cast<u32>(c.vector));
+        EXPECT_EQ(machine.vmcs.rip, GuestMachine::kCode + 1);
+        EXPECT_EQ(machine.vmcs.rsp, GuestMachine::kStack - 0x208);
+        machine.vmcs.cr0 = cr0;
+        machine.vmcs.cr4 = cr4;
+    }
+}
+
 TEST_P(Stretches, FlagsPassThrough)
 {
     machine.put<u64>(GuestMachine::kData, 5);
