@@ -36,7 +36,7 @@ cp /work.sh /mnt/work.sh
 grep -m 1 -E '^model' /proc/cpuinfo
 echo "FOUND features: $(grep -m 1 ^flags /proc/cpuinfo)"
 chroot /mnt /bin/bash /work.sh
-rm -r /mnt/work /mnt/work.sh
+rm -r /mnt/userland /mnt/work.sh
 sync
 for folder in tmp dev/shm sys proc dev ""; do umount "/mnt/$folder" || echo "RESULT umount_/$folder 1 0"; done
 dmesg > /tmp/log

@@ -2,18 +2,18 @@
 # What userland.py has a Debian do, in a chroot. /dev/vdb is the input, /dev/vdc an empty disk. Each piece of work says
 # "RESULT name status seconds", where status is the shell's; what it found for the host to compare is "FOUND name: value".
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
-mkdir -p /work
-cd /work || exit 1
+mkdir -p /userland
+cd /userland || exit 1
 
 work() {
     local name=$1 start status
     shift
     start=$(date +%s.%N)
-    "$@" > /work/log 2>&1
+    "$@" > /userland/log 2>&1
     status=$?
     echo "RESULT $name $status $(echo "$start $(date +%s.%N)" | awk '{printf "%.1f", $2 - $1}')"
     # 132 is SIGILL: the host decides whether it is the known one.
-    [ $status = 0 ] || tail -n 25 /work/log
+    [ $status = 0 ] || tail -n 25 /userland/log
 }
 
 hashes() {

@@ -25,7 +25,7 @@ void Emitter::add_segment_base(ZydisRegister segment)
 }
 
 // The linear address of a memory operand, in r14; clobbers r15. `rsp_adjust` is added where RSP is the base.
-void Emitter::address(const ZydisDecodedOperand& operand, i64 rsp_adjust, bool with_segment)
+void Emitter::address(const ZydisDecodedOperand& operand, i64 rsp_adjust)
 {
     if (shared_)
         return;
@@ -41,8 +41,7 @@ void Emitter::address(const ZydisDecodedOperand& operand, i64 rsp_adjust, bool w
     } else {
         address_of({.base = mem.base, .index = mem.index, .scale = mem.scale}, disp);
     }
-    if (with_segment)
-        add_segment_base(mem.segment);
+    add_segment_base(mem.segment);
 }
 
 // The same from its parts, without the segment's base.

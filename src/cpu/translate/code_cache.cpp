@@ -59,8 +59,7 @@ Block* CodeCache::find_older(Hpa start, u32 key)
     const auto it = blocks_.find({start.value(), key});
     if (it == blocks_.end())
         return nullptr;
-    recent_[Hash()(it->first) >> (64 - kRecentBits)] = {
-        .start = start.value(), .key = key, .block = it->second.get()};
+    recent_of(it->first) = {.start = start.value(), .key = key, .block = it->second.get()};
     return it->second.get();
 }
 
@@ -80,7 +79,7 @@ void CodeCache::remove(Block& block)
     const auto it = blocks_.find({block.start.value(), block.key});
     if (it == blocks_.end() || it->second.get() != &block)
         return;
-    recent_[Hash()(it->first) >> (64 - kRecentBits)] = {};
+    recent_of(it->first) = {};
     std::erase(by_page_[block.start.page().value()].blocks, &block);
     if (block.on_two_pages())
         std::erase(by_page_[block.second.value()].blocks, &block);

@@ -38,7 +38,7 @@ class CodeCache {
     Block& add(std::unique_ptr<Block> block);
     [[nodiscard]] Block* find(Hpa start, u32 key)
     {
-        const Recent& recent = recent_[Hash()({start.value(), key}) >> (64 - kRecentBits)];
+        const Recent& recent = recent_of({start.value(), key});
         if (recent.block && recent.start == start.value() && recent.key == key) [[likely]]
             return recent.block;
         return find_older(start, key);
@@ -87,6 +87,7 @@ class CodeCache {
         u32 key = 0;
         Block* block = nullptr;
     };
+    [[nodiscard]] Recent& recent_of(const Key& key) { return recent_[Hash()(key) >> (64 - kRecentBits)]; }
     struct Placed {
         CodeRange range;
         Block* block;

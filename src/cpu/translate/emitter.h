@@ -101,7 +101,7 @@ class Emitter {
     [[nodiscard]] u32 probe(unsigned size, bool write, bool flags_live);
     [[nodiscard]] u32 probe_flags_dead(unsigned size, bool write);
     [[nodiscard]] u32 probe_flags_live(unsigned size, bool write);
-    void address(const ZydisDecodedOperand& operand, i64 rsp_adjust = 0, bool with_segment = true);
+    void address(const ZydisDecodedOperand& operand, i64 rsp_adjust = 0);
     void lookup(const AccessInfo& info, bool flags_live, const Emit& op);
     void slow_path(const AccessInfo& info, const Emit& op);
     void load_operand(Host to, unsigned size, u16 index);
