@@ -15,7 +15,7 @@ OPEN_TO_ALL = {"base", "spec", "trace"}
 OTHERS = {
     "src/preload": {"uapi"} | OPEN_TO_ALL,
     # vmm's interfaces speak in devices (where a UART's bytes go); platform implements what the tools look through.
-    "src/cli": {"vmm", "devices", "uapi", "platform", "guest"} | OPEN_TO_ALL,
+    "src/cli": {"vmm", "gdb", "devices", "uapi", "platform", "guest"} | OPEN_TO_ALL,
     "guest": {"guest", "base", "spec"},
 }
 # The only files of guest/ that the host may see.

@@ -49,6 +49,11 @@ void add_run(CLI::App& app, RunOptions& o)
     run->add_option(
         "--trace", o.trace,
         "Write a trace: NAME[:event,event...]; NAME.jsonl JSON lines, NAME.json for Perfetto, else text");
+    run->add_option("--gdb", o.gdb,
+                    "Let gdb connect to [HOST:]PORT (on loopback unless a host is named; port 0: a free one, "
+                    "which is\nprinted) and debug the guest, TDs included: docs/debugging.md");
+    run->add_flag("-s", o.gdb_default, "The same as --gdb 1234");
+    run->add_flag("-S", o.gdb_wait, "The guest's first instruction waits for gdb, which says `continue`");
     run->add_option("--platform-key", o.platform_key,
                     "File of 32 bytes: the key of the platform's TDREPORTs. Runs with the same key are one "
                     "platform,\nand verify each other's reports (default: a random key)");

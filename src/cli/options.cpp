@@ -151,8 +151,8 @@ Result<std::vector<u8>, Message> read_file(const std::string& path)
 std::vector<std::string> from_qemu_spelling(std::span<const std::string> words)
 {
     static constexpr std::pair<std::string_view, std::string_view> kSpellings[] = {
-        {"-kernel", "--kernel"}, {"-initrd", "--initrd"}, {"-append", "--append"},
-        {"-bios", "--firmware"}, {"-m", "--memory"},      {"-smp", "--cpus"}};
+        {"-kernel", "--kernel"}, {"-initrd", "--initrd"}, {"-append", "--append"}, {"-bios", "--firmware"},
+        {"-m", "--memory"},      {"-smp", "--cpus"},      {"-gdb", "--gdb"}};
     static constexpr std::string_view kQemuNoReboot = "-no-reboot";
     static constexpr std::string_view kFlags[] = {"--json", "--help", "--no-reboot"};
     std::vector<std::string> out;

@@ -31,6 +31,9 @@ struct RunOptions {
     std::string net = "user";
     std::vector<std::string> devices;
     std::string trace;
+    std::string gdb;          // empty: no port for gdb
+    bool gdb_default = false; // -s
+    bool gdb_wait = false;    // -S
     std::string platform_key; // empty: a random key
     std::string engine = "full";
     double timeout = 0;

@@ -12,6 +12,7 @@
 #include "cli/commands.h"
 #include "cli/console.h"
 #include "cli/firmware.h"
+#include "cli/gdb_server.h"
 #include "cli/pty.h"
 #include "cli/running_machine.h"
 #include "cli/software_host.h"
@@ -99,6 +100,7 @@ struct Parts {
     SoftwareHost& host;
     const SerialPort& serial;
     const devices::Clock& clock;
+    GdbServer* gdb; // may be nullptr
 };
 
 // The time that is left of --timeout, 0 without one.
@@ -140,6 +142,7 @@ Result<Ended, Message> run_machines(const Parts& parts, vmm::VirtioBackends back
         vmm::Outcome outcome =
             machine->run({.timeout_ms = timeout.left_ms(), .inspection = &parts.host.inspection()});
         running.set(nullptr);
+        parts.host.machine_goes();
         if (machine->stuck()) {
             (void)machine.release();
             return Ended{std::move(outcome), true};
@@ -172,7 +175,12 @@ Result<Ended, Message> run_connected(const Parts& parts, vmm::VirtioBackends bac
                                  {.kind = Kind::signal, .value = static_cast<u32>(number), .report = {}});
                          },
                      .quit = [&] { running.end({.kind = Kind::powered_off, .value = 0, .report = {}}); }});
+    if (parts.gdb != nullptr)
+        parts.gdb->start(*parts.host.guests(),
+                         [&] { running.end({.kind = Kind::powered_off, .value = 0, .report = {}}); });
     auto ended = run_machines(parts, std::move(backends), running);
+    if (parts.gdb != nullptr)
+        parts.gdb->stop(ended.ok() ? ended.value().outcome.exit_status() : kOurBug);
     if (pty != nullptr)
         pty->stop();
     return ended;
@@ -217,6 +225,19 @@ void report(const Ended& ended, const RunOptions& o, SoftwareHost& host)
     std::fflush(stdout);
 }
 
+// The port for gdb, or nullptr if nobody wants one.
+Result<std::unique_ptr<GdbServer>, Message> open_gdb(const RunOptions& o)
+{
+    const std::string where = !o.gdb.empty() ? o.gdb : o.gdb_default ? "1234" : "";
+    if (where.empty() && o.gdb_wait)
+        return fail(Message{"-S: it takes --gdb or -s, or nobody could let the guest go"});
+    if (where.empty())
+        return std::unique_ptr<GdbServer>();
+    auto server = TRY(GdbServer::open(where));
+    fmt::print(stderr, "seamless: gdb can connect with: target remote {}\n", server->name());
+    return server;
+}
+
 } // namespace
 
 int run_command(const RunOptions& o)
@@ -246,6 +267,9 @@ int run_command(const RunOptions& o)
     const auto key = read_platform_key(o.platform_key);
     if (!key.ok())
         return complain(key.error(), kUsage);
+    const auto gdb = open_gdb(o);
+    if (!gdb.ok())
+        return complain(gdb.error(), kUsage);
     auto sink = SoftwareHost::open_trace(trace.value());
     if (!sink.ok())
         return complain(sink.error(), kUsage);
@@ -254,7 +278,9 @@ int run_command(const RunOptions& o)
     auto host = SoftwareHost::make({.engine = engine.value(),
                                     .report_key = key.value(),
                                     .events = trace.value().events,
-                                    .sink = std::move(sink).value()});
+                                    .sink = std::move(sink).value(),
+                                    .inspect = gdb.value() != nullptr,
+                                    .hold = o.gdb_wait});
     if (!host.ok())
         return complain(host.error(), kOurBug);
     const HostClock clock;
@@ -262,7 +288,8 @@ int run_command(const RunOptions& o)
                                       .plan = planned.value(),
                                       .host = *host.value(),
                                       .serial = serial.value(),
-                                      .clock = clock},
+                                      .clock = clock,
+                                      .gdb = gdb.value().get()},
                                      std::move(backends).value());
     if (!ended.ok())
         return complain(ended.error(), kOurBug);

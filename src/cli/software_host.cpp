@@ -34,6 +34,12 @@ class Host : public SoftwareHost {
   public:
     vmm::IoctlPort& kvm() override { return *kvm_; }
     vmm::InspectionPort& inspection() override { return inspection_; }
+    trace::Inspection* guests() override { return inspector_.get(); }
+    void machine_goes() override
+    {
+        if (inspector_)
+            inspector_->forget_vcpus();
+    }
     Counters counters() override
     {
         Counters sum;
@@ -53,16 +59,25 @@ class Host : public SoftwareHost {
     {
         platform::Parameters parameters;
         steps_ = options.engine.mode == cpu::EngineMode::step;
-        parameters.make_lp = watch_.watch(platform::make_engine(options.engine));
+        if (options.inspect)
+            inspector_ = std::make_unique<platform::Inspector>(options.hold);
+        parameters.make_lp = watch_.watch(platform::make_engine(options.engine, inspector_.get()));
         parameters.report_key = options.report_key;
-        sink_ = std::move(options.sink);
-        if (sink_) {
-            parameters.trace_sink = sink_.get();
+        platform::EventMemory* events = nullptr;
+        if (options.inspect) {
+            auto memory = std::make_unique<platform::EventMemory>(std::move(options.sink), options.events);
+            events = memory.get();
+            sink_ = std::move(memory);
+        } else {
+            sink_ = std::move(options.sink);
             parameters.trace_events = options.events;
         }
+        parameters.trace_sink = sink_.get();
         platform_ = TRY(platform::Platform::create(parameters));
         device_ = std::make_unique<uapi::Device>(*platform_);
-        kvm_ = std::make_unique<SoftwareKvm>(*device_);
+        kvm_ = std::make_unique<SoftwareKvm>(*device_, inspector_.get());
+        if (inspector_)
+            inspector_->look_at(platform_->tdx_module(), events);
         return {};
     }
 
@@ -70,6 +85,7 @@ class Host : public SoftwareHost {
     std::unique_ptr<trace::Sink> sink_;
     platform::StallWatch watch_;
     Inspection inspection_{watch_};
+    std::unique_ptr<platform::Inspector> inspector_;
     std::unique_ptr<platform::Platform> platform_;
     std::unique_ptr<uapi::Device> device_;
     std::unique_ptr<SoftwareKvm> kvm_;

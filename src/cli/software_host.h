@@ -6,6 +6,7 @@
 
 #include "cli/options.h"
 #include "platform/engine.h"
+#include "trace/inspection.h"
 #include "trace/trace.h"
 #include "vmm/inspection_port.h"
 #include "vmm/ioctl_port.h"
@@ -19,6 +20,8 @@ class SoftwareHost {
         std::optional<std::array<u8, 32>> report_key = {}; // none: a random one
         std::bitset<64> events = {};                       // what is traced
         std::unique_ptr<trace::Sink> sink = {};            // nullptr: nothing is
+        bool inspect = false;                              // tools look at guests and stop them
+        bool hold = false;                                 // guests wait for a tool before they begin
     };
 
     // Opens the user's trace file; nullptr if the target has no path.
@@ -31,6 +34,10 @@ class SoftwareHost {
 
     [[nodiscard]] virtual vmm::IoctlPort& kvm() = 0;
     [[nodiscard]] virtual vmm::InspectionPort& inspection() = 0;
+    // What tools look through; nullptr unless asked for.
+    [[nodiscard]] virtual trace::Inspection* guests() = 0;
+    // A machine has run, and is about to go.
+    virtual void machine_goes() = 0;
 
     // What its processors have counted; the guests must have ended.
     struct Counters {

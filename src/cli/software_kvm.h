@@ -2,6 +2,7 @@
 // The VMM's ioctl port over the software KVM in this process.
 #pragma once
 
+#include "platform/inspector.h"
 #include "uapi/device.h"
 #include "vmm/ioctl_port.h"
 
@@ -9,7 +10,9 @@ namespace seamless::cli {
 
 class SoftwareKvm : public vmm::IoctlPort {
   public:
-    explicit SoftwareKvm(uapi::Device& device) : device_(device) {}
+    // `inspector` may be nullptr.
+    SoftwareKvm(uapi::Device& device, platform::Inspector* inspector) : device_(device), inspector_(inspector)
+    {}
 
     int open_kvm() override { return device_.open(); }
     int ioctl(int fd, unsigned long request, void* arg) override
@@ -27,10 +30,16 @@ class SoftwareKvm : public vmm::IoctlPort {
         return device_.fallocate(fd, mode, offset, bytes);
     }
     void close(int fd) override { (void)device_.close(fd); }
-    void signal_arrived() override { device_.signal_arrived(); }
+    void signal_arrived() override
+    {
+        if (inspector_ != nullptr)
+            inspector_->signal_arrived();
+        device_.signal_arrived();
+    }
 
   private:
     uapi::Device& device_;
+    platform::Inspector* inspector_;
 };
 
 } // namespace seamless::cli

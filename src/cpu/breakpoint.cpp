@@ -26,6 +26,8 @@ unsigned length_of(u64 dr7, unsigned n)
 
 void Mmu::watch(Gva gva, unsigned size, Access access)
 {
+    if (debug_points_) [[unlikely]]
+        watch_for_debugger(gva, size, access);
     const u64 dr7 = state_.dr7;
     if (!(dr7 & dr7::ENABLED)) [[likely]]
         return;

@@ -17,25 +17,26 @@ namespace seamless::cpu {
 using spec::ExitReason;
 using spec::Vector;
 
-LpFactory make_processor(EngineMode mode, const Optimizations& optimizations)
+LpFactory make_processor(EngineMode mode, const Optimizations& optimizations, DebugPort* debug_port)
 {
-    return [mode, optimizations, coherence = std::shared_ptr<Coherence>()](Package& package,
-                                                                           unsigned id) mutable {
+    return [mode, optimizations, debug_port, coherence = std::shared_ptr<Coherence>()](Package& package,
+                                                                                       unsigned id) mutable {
         if (id == 0) // the first of a package
             coherence = std::make_shared<Coherence>();
-        return std::make_unique<Core>(package, id, mode, optimizations, coherence);
+        return std::make_unique<Core>(package, id, mode, optimizations, coherence, debug_port);
     };
 }
 
 Core::Core(Package& package, unsigned id, EngineMode mode, const Optimizations& optimizations,
-           std::shared_ptr<Coherence> coherence)
+           std::shared_ptr<Coherence> coherence, DebugPort* debug_port)
     : LogicalProcessor(package, id),
       mode_(mode),
       optimizations_(optimizations),
       frame_storage_(std::make_unique<Frame>()),
       frame_(*frame_storage_),
       mmu_(frame_.state, record_, *this, frame_.tlb),
-      coherence_(std::move(coherence))
+      coherence_(std::move(coherence)),
+      debug_port_(debug_port)
 {
     frame_.core = this;
     mmu_.use_translation_cache(optimizations.translation_cache);
@@ -161,6 +162,14 @@ bool Core::acknowledge_interrupts()
 
 void Core::vm_enter(Vmcs& vmcs, GuestContext& context)
 {
+    if (debug_port_ && ensure_engine()) [[unlikely]]
+        enter_debugged(vmcs, context);
+    else
+        enter(vmcs, context);
+}
+
+void Core::enter(Vmcs& vmcs, GuestContext& context)
+{
     vmcs_ = &vmcs;
     if (!ensure_engine() || !load_guest(vmcs, context)) {
         vmcs.exit_reason = static_cast<u32>(ExitReason::INVALID_STATE) | 1u << 31;
@@ -174,19 +183,26 @@ void Core::vm_enter(Vmcs& vmcs, GuestContext& context)
     run();
     engine_->leave();
     in_guest_.store(false);
-    ++vm_exits_;
     save_guest(vmcs, context);
+    if (stop_.reason != DebugStop::Reason::none) [[unlikely]]
+        return; // between two instructions: no VM exit
+    ++vm_exits_;
     store_exit(vmcs);
 }
 
 void Core::run()
 {
+    const bool event = vmcs_->entry_intr_info & spec::intr_info::VALID;
     if (!inject())
         return;
+    if (stepping_ && event) // the debugger sees the first instruction of the handler
+        return (void)stop_for_debugger({.reason = DebugStop::Reason::stepped});
     // A single-step trap that a VM exit left pending. SDM: "Pending Debug Exceptions".
     if (std::exchange(vmcs_->pending_dbg_exceptions, 0) & spec::dr6::BS)
         if (!debug_trap(true))
             return;
+    if (stepping_ || points_) [[unlikely]]
+        return run_debugged();
     while (service_requests() && take_guest_events() && wait_while_halted() && run_one()) {
     }
 }
@@ -219,6 +235,8 @@ bool Core::service_requests()
     __atomic_store_n(&frame_.request, u64{0}, __ATOMIC_SEQ_CST);
     do_maintenance();
     stand_still();
+    if (debug_port_ && stop_asked_.exchange(false)) [[unlikely]]
+        return stop_for_debugger({.reason = DebugStop::Reason::asked});
     return take_host_interrupts();
 }
 
@@ -370,6 +388,7 @@ bool Core::take_exception()
 {
     const Vector vector = record_.vector;
     (void)mmu_.take_watched(); // the instruction did not complete
+    (void)mmu_.take_debug_hit();
     Event event{.vector = static_cast<u8>(vector),
                 .type = spec::intr_info::HARDWARE_EXCEPTION,
                 .has_error_code = spec::has_error_code(vector),

@@ -40,10 +40,10 @@ struct Coherence {
     std::atomic<Core*> alone = nullptr; // the one for which all others stand still
 };
 
-class Core final : public LogicalProcessor, private MmuPort, private EnginePort {
+class Core final : public LogicalProcessor, private MmuPort, private EnginePort, private Debuggee {
   public:
     Core(Package& package, unsigned id, EngineMode mode, const Optimizations& optimizations,
-         std::shared_ptr<Coherence> coherence);
+         std::shared_ptr<Coherence> coherence, DebugPort* debug_port);
     ~Core() override;
 
     void vm_enter(Vmcs& vmcs, GuestContext& context) override;
@@ -125,7 +125,16 @@ class Core final : public LogicalProcessor, private MmuPort, private EnginePort 
 
     [[nodiscard]] bool virtualization_exception(u64 qualification, Gva gla, Gpa gpa);
 
+    void enter(Vmcs& vmcs, GuestContext& context);
     void run();
+    // debug.cpp
+    void enter_debugged(Vmcs& vmcs, GuestContext& context);
+    void run_debugged();
+    void stop_guest() override;
+    [[nodiscard]] bool host_waits() const override;
+    [[nodiscard]] bool give_back(Vmcs& vmcs); // false: nobody wants it
+    [[nodiscard]] bool at_breakpoint() const;
+    [[nodiscard]] bool stop_for_debugger(DebugStop stop);
     [[nodiscard]] bool inject();
     [[nodiscard]] bool run_one(); // false: VM exit
     [[nodiscard]] bool take_exception();
@@ -173,6 +182,11 @@ class Core final : public LogicalProcessor, private MmuPort, private EnginePort 
     u8 exit_vector_ = 0;                  // which of them made the guest exit
     std::optional<u64> host_fault_;       // what take_host_fault() gives
     u64 vm_exits_ = 0;
+    DebugPort* debug_port_;                // nullptr: there is no debugger
+    const DebugPoints* points_ = nullptr;  // of the debugger, if there are any
+    bool stepping_ = false;                // for the debugger
+    std::atomic<bool> stop_asked_ = false; // by the debugger
+    DebugStop stop_;                       // how the last run of guest code ended
     unsigned spins_ = 0;
     unsigned fruitless_yields_ = 0;
     u64 last_yield_ns_ = 0;

@@ -4,9 +4,12 @@
 
 #include <concepts>
 #include <memory>
+#include <optional>
 #include <span>
+#include <utility>
 
 #include "base/result.h"
+#include "cpu/debug_port.h"
 #include "cpu/fault.h"
 #include "cpu/state.h"
 #include "mem/guest_access.h"
@@ -120,6 +123,9 @@ class Mmu {
     void watch(Gva gva, unsigned size, Access access);
     // What has been collected since the last call.
     [[nodiscard]] u64 take_watched();
+    // The same for a debugger (debug.cpp): its watches, or nullptr; and the address of the last that was hit.
+    void set_debug_points(const DebugPoints* points) { debug_points_ = points; }
+    [[nodiscard]] std::optional<u64> take_debug_hit() { return std::exchange(debug_hit_, {}); }
 
     [[nodiscard]] bool canonical(Gva gva) const;
     // The set that the current CPL and AC select.
@@ -129,6 +135,7 @@ class Mmu {
     [[nodiscard]] Result<Hpa, Fault> find(Gva gva, Access access, bool user, bool allow_user, TlbSet set);
     [[nodiscard]] Result<Hpa, Fault> walk(Gva gva, Access access, bool user, bool allow_user, TlbSet set);
     [[nodiscard]] Fault raise(spec::Vector vector, u32 error_code);
+    void watch_for_debugger(Gva gva, unsigned size, Access access);
     [[nodiscard]] TlbSet set_for(Purpose purpose) const;
 
     // What the translation cache knows of it, if the access is permitted.
@@ -170,6 +177,8 @@ class Mmu {
         {}; // supervisor, user: not all fetches since the last flush were of global pages
     u64 switches_ = 0;
     u64 watched_ = 0;
+    const DebugPoints* debug_points_ = nullptr;
+    std::optional<u64> debug_hit_;
     CpuState& state_;
     FaultRecord& record_;
     MmuPort& port_;

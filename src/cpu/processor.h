@@ -2,6 +2,7 @@
 // Makes the logical processors of a package: real ones, that run guest code.
 #pragma once
 
+#include "cpu/debug_port.h"
 #include "cpu/package.h"
 
 namespace seamless::cpu {
@@ -21,7 +22,9 @@ struct Optimizations {
     bool translation_cache = true; // translations survive a change of the address space
 };
 
-// For Package: each processor gets its memory for translated code when it first enters a guest.
-[[nodiscard]] LpFactory make_processor(EngineMode mode, const Optimizations& optimizations = {});
+// For Package: each processor gets its memory for translated code when it first enters a guest. A debugger,
+// if there is one, must outlive the package.
+[[nodiscard]] LpFactory make_processor(EngineMode mode, const Optimizations& optimizations = {},
+                                       DebugPort* debug_port = nullptr);
 
 } // namespace seamless::cpu

@@ -19,9 +19,9 @@ struct Engine {
 // "full", "step", or "full" without some of its optimizations: "full,no-links,no-jump-cache".
 [[nodiscard]] Result<Engine, Message> parse_engine(std::string_view text);
 
-[[nodiscard]] inline cpu::LpFactory make_engine(const Engine& engine)
+[[nodiscard]] inline cpu::LpFactory make_engine(const Engine& engine, cpu::DebugPort* debug_port = nullptr)
 {
-    return cpu::make_processor(engine.mode, engine.optimizations);
+    return cpu::make_processor(engine.mode, engine.optimizations, debug_port);
 }
 
 } // namespace seamless::platform

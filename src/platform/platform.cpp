@@ -22,6 +22,8 @@ u64 trace_clock()
 
 Platform::~Platform() = default;
 
+cpu::SeamPort* Platform::seam() { return seam_.get(); }
+
 Result<std::unique_ptr<Platform>, Message> Platform::create(const Parameters& parameters)
 {
     if (parameters.logical_processors == 0 || !parameters.make_lp)

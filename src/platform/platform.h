@@ -14,6 +14,10 @@
 #include "mem/host_memory.h"
 #include "trace/trace.h"
 
+namespace seamless::tdx {
+class TdxModule;
+}
+
 namespace seamless::platform {
 
 struct Parameters {
@@ -45,7 +49,9 @@ class Platform {
     [[nodiscard]] mem::HostMemory& memory() { return *memory_; }
     [[nodiscard]] trace::Tracer& tracer() { return *tracer_; }
     // The TDX module as SEAMCALL reaches it, or nullptr.
-    [[nodiscard]] cpu::SeamPort* seam() { return seam_.get(); }
+    [[nodiscard]] cpu::SeamPort* seam();
+    // The module itself, for inspection; or nullptr.
+    [[nodiscard]] tdx::TdxModule* tdx_module() { return seam_.get(); }
 
   private:
     Platform() = default;
@@ -55,7 +61,7 @@ class Platform {
     std::unique_ptr<mem::HostMemory> memory_;
     std::unique_ptr<trace::Tracer> tracer_;
     std::unique_ptr<cpu::Package> package_;
-    std::unique_ptr<cpu::SeamPort> seam_;
+    std::unique_ptr<tdx::TdxModule> seam_;
     std::unique_ptr<kvm::Kvm> kvm_;
 };
 

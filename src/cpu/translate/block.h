@@ -24,8 +24,9 @@ struct ModeWord {
     bool avx512 = true;
     bool single = false;    // one instruction at a time, every access in C++: RFLAGS.TF, breakpoints, shadows
     bool alignment = false; // #AC: CR0.AM and RFLAGS.AC at CPL 3
+    bool debug = false;     // a debugger has breakpoints on this linear page: blocks end before them
 
-    static constexpr unsigned kSetShift = 5;
+    static constexpr unsigned kSetShift = 5, kDebugShift = 14;
 
     // What the ways out of a block need to know again.
     [[nodiscard]] static ModeWord of_exit(u32 key)
@@ -36,11 +37,13 @@ struct ModeWord {
         return mode;
     }
 
+    [[nodiscard]] static constexpr bool debug_of(u32 key) { return test(key, kDebugShift); }
+
     [[nodiscard]] u32 key() const
     {
         return static_cast<u32>(code) | u32{cpl} << 2 | u32{flat} << 4 | u32{tlb_set} << kSetShift |
                u32{fp_trap} << 7 | u32{fp_emulate} << 8 | u32{sse} << 9 | u32{avx} << 10 | u32{avx512} << 11 |
-               u32{single} << 12 | u32{alignment} << 13;
+               u32{single} << 12 | u32{alignment} << 13 | u32{debug} << kDebugShift;
     }
 };
 

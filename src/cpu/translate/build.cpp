@@ -121,6 +121,8 @@ std::vector<Instruction> Engine::scan(Gva gva, const ModeWord& mode, Result<void
     u64 at = gva.page_offset();
     const unsigned most = mode.single ? 1 : max_insns_;
     while (insns.size() < most && at < kPageSize) {
+        if (mode.debug && !insns.empty() && debug_points_->stops_at((gva.page() + at).value()))
+            break; // it begins a block, which is never entered
         Result<Instruction, Fault> insn = fetch_and_decode(gva.page() + at, mode.code, !insns.empty());
         if (!insn) {
             if (insns.empty())
@@ -179,6 +181,8 @@ Result<Block*, Fault> Engine::translate(Hpa start, const ModeWord& mode)
     block->start = start;
     block->second = second_;
     block->key = mode.key();
+    if (mode.debug && std::ranges::find(debug_pages_, start.page().value()) == debug_pages_.end())
+        debug_pages_.push_back(start.page().value());
     emit_block(*block, insns, mode, gva.page_offset());
     ++translations_;
     return &cache_->add(std::move(block));
@@ -196,7 +200,7 @@ void Engine::emit_block(Block& block, std::span<const Instruction> insns, const 
     bool live_out = true;
     bool target_flags = true;
     bool behind_flags = true;
-    if (options_.inline_tlb && mode.code == CodeSize::bits64) {
+    if (options_.inline_tlb && mode.code == CodeSize::bits64 && !mode.debug) { // a debugger looks at flags
         const bool call = last.operation == decode::Operation::call;
         const bool jcc = last.operation == decode::Operation::jcc;
         const bool direct = jcc || ((last.operation == decode::Operation::jmp || call) &&

@@ -132,7 +132,8 @@ ModeWord Engine::mode_word() const
     mode.sse = s.cr4 & spec::cr4::OSFXSR;
     mode.avx = (s.cr4 & spec::cr4::OSXSAVE) && (s.xcr0 & 6) == 6;
     mode.avx512 = mode.avx && (s.xcr0 & 0xe6) == 0xe6;
-    mode.single = (s.rflags & spec::rflags::TF) || (s.dr7 & spec::dr7::ENABLED);
+    mode.single = (s.rflags & spec::rflags::TF) || (s.dr7 & spec::dr7::ENABLED) ||
+                  (debug_points_ && !debug_points_->watches.empty());
     mode.alignment = (s.rflags & spec::rflags::AC) && (s.cr0 & spec::cr0::AM) && s.cpl() == 3;
     return mode;
 }
@@ -172,6 +173,7 @@ Result<Block*, Fault> Engine::find_or_translate(bool alone)
         frame_.jumps[mode.tlb_set].flush();
         jump_keys_[mode.tlb_set] = mode.key();
     }
+    mode.debug = debug_points_ && debug_points_->on_page_of(gva.value()); // jump caches hold such blocks too
     if (Block* block = cache_->find(start, mode.key())) [[likely]] {
         if (TRY(valid(*block, gva))) [[likely]]
             return block;

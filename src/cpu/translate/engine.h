@@ -69,6 +69,9 @@ class Engine {
     // What leads to code on this linear page must be found again.
     void forget_jumps(Gva page);
 
+    // Where a debugger wants guests to stop (nullptr: nowhere); another version, other breakpoints.
+    void set_debug_points(const DebugPoints* points, u64 version);
+
     // Of the instruction that run() stopped at, or that faulted: its bytes, as far as they are known.
     [[nodiscard]] std::span<const u8> last_bytes() const { return last_bytes_; }
     // Its length; 0 where it could not be fetched.
@@ -167,6 +170,9 @@ class Engine {
         bool has_x87;
         u16 index; // of the instruction in its block
     } undo_;
+    const DebugPoints* debug_points_ = nullptr;
+    u64 debug_version_ = 0;
+    std::vector<u64> debug_pages_; // host pages with blocks that were translated for them
     u64 suspicions_ = 0;
     u64 translations_ = 0;
     u64 instructions_ = 0;
