@@ -260,12 +260,13 @@ bool Core::take_host_interrupts()
     return true;
 }
 
-bool Core::interrupt_window_open() const
+bool Core::unshadowed() const
 {
-    const CpuState& s = frame_.state;
-    return (s.rflags & spec::rflags::IF) &&
-           !(s.interruptibility & (spec::interruptibility::STI | spec::interruptibility::MOV_SS));
+    using namespace spec::interruptibility;
+    return !(frame_.state.interruptibility & (STI | MOV_SS));
 }
+
+bool Core::interrupt_window_open() const { return (frame_.state.rflags & spec::rflags::IF) && unshadowed(); }
 
 bool Core::virtual_interrupts() const
 {
@@ -361,8 +362,14 @@ Result<bool, Fault> Core::execute_last(const decode::Instruction& insn)
     s.interruptibility &= ~shadow;
     if (flow == Flow::next)
         step_over(insn);
-    const bool shadowed = s.interruptibility & (spec::interruptibility::STI | spec::interruptibility::MOV_SS);
-    return !shadowed && nothing_waits();
+    return unshadowed() && nothing_waits();
+}
+
+Result<bool, Fault> Core::raise_last()
+{
+    if (!take_exception())
+        return fail(Fault::vm_exit);
+    return unshadowed() && nothing_waits();
 }
 
 void Core::step_over(const decode::Instruction& insn)

@@ -113,6 +113,7 @@ class Core final : public LogicalProcessor, private MmuPort, private EnginePort,
     void resume_others() override;
     [[nodiscard]] Result<InBlock, Fault> execute(const decode::Instruction& insn) override;
     [[nodiscard]] Result<bool, Fault> execute_last(const decode::Instruction& insn) override;
+    [[nodiscard]] Result<bool, Fault> raise_last() override;
     void step_over(const decode::Instruction& insn);
     [[nodiscard]] bool nothing_waits() const;
     void stand_still(); // while another processor wants it
@@ -144,6 +145,7 @@ class Core final : public LogicalProcessor, private MmuPort, private EnginePort,
     [[nodiscard]] bool service_requests();
     [[nodiscard]] bool take_host_interrupts();
     [[nodiscard]] bool take_guest_events(); // false: VM exit
+    [[nodiscard]] bool unshadowed() const;  // by STI, MOV SS
     [[nodiscard]] bool interrupt_window_open() const;
     [[nodiscard]] bool virtual_interrupts() const;
     [[nodiscard]] bool wait_while_halted();

@@ -235,6 +235,16 @@ class Assembler {
         byte(0x25);
         imm32(static_cast<u32>(disp));
     }
+    // crc32 to, from, 64 bits (SSE4.2): keeps the flags
+    void crc32(Host to, Host from)
+    {
+        byte(0xf2);
+        rex(true, to, Host::rax, from);
+        byte(0x0f);
+        byte(0x38);
+        byte(0xf1);
+        byte(static_cast<u8>(0xc0 | low(to) << 3 | low(from)));
+    }
     // rorx to, from, count (BMI2): keeps the flags
     void rorx(Host to, Host from, u8 count)
     {

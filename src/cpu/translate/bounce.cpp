@@ -78,7 +78,7 @@ SlowResult Engine::commit_bounce(Frame*, u64, u32, u64 return_address)
     engine.undo();
     engine.pending_fault_ = done.error();
     engine.fault_in_block(return_address, engine.undo_.index);
-    return {.host = 0, .skip = 0};
+    return {.host = 0, .skip = kLeave};
 }
 
 } // namespace seamless::cpu

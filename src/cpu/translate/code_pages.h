@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <mutex>
 #include <unordered_map>
 
@@ -20,7 +21,10 @@ class CodePages {
     {
         Shard& shard = shard_of(page);
         const std::lock_guard lock(shard.mutex);
-        Entry& entry = shard.pages[page];
+        const auto [it, is_new] = shard.pages.try_emplace(page);
+        if (is_new)
+            count_of(page).fetch_add(1, std::memory_order_relaxed);
+        Entry& entry = it->second;
         const bool first = entry.processors == 0;
         entry.processors |= bit(lp);
         return first;
@@ -44,6 +48,9 @@ class CodePages {
     // The processors that have code there; none of them counts as having it afterwards.
     [[nodiscard]] u64 take(u64 page)
     {
+        // Who adds the page waits then until this processor has polled: what it did before is enough to see.
+        if (count_of(page).load(std::memory_order_relaxed) == 0) [[likely]]
+            return 0;
         Shard& shard = shard_of(page);
         const std::lock_guard lock(shard.mutex);
         const auto it = shard.pages.find(page);
@@ -51,6 +58,7 @@ class CodePages {
             return 0;
         const u64 processors = it->second.processors;
         shard.pages.erase(it);
+        count_of(page).fetch_sub(1, std::memory_order_relaxed);
         return processors;
     }
     [[nodiscard]] bool has(u64 page, unsigned lp)
@@ -72,7 +80,10 @@ class CodePages {
     };
     Shard& shard_of(u64 page) { return shards_[(page >> 12) % shards_.size()]; }
 
+    std::atomic<u32>& count_of(u64 page) { return counts_[(page >> 12) % counts_.size()]; }
+
     std::array<Shard, 64> shards_;
+    std::array<std::atomic<u32>, 1 << 16> counts_{}; // of the entries whose pages share these bits
 };
 
 } // namespace seamless::cpu

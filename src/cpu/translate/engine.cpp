@@ -201,7 +201,7 @@ void Engine::follow(Block& block)
                                                : block.near;
         const u32 rel = to - (site.patch + 4);
         std::memcpy(cache_->writable(site.patch), &rel, 4);
-    } else if (left_by_ == ExitCode::jump &&
+    } else if (left_by_ == ExitCode::jump && options_.jump_cache &&
                (frame_.state.code64() || frame_.state.segment(spec::Seg::cs).base == 0)) { // RIP is linear
         frame_.jumps[static_cast<unsigned>(mmu_.current_set())].fill(frame_.state.rip,
                                                                      cache_->address(block.code.begin));
@@ -234,7 +234,7 @@ Result<const Instruction*, Fault> Engine::run(bool alone)
     frame_.host_flags = (s.rflags & spec::rflags::kArithmetic) | spec::rflags::FIXED1;
     frame_.return_sentinel = stubs_.unknown_return[static_cast<unsigned>(mmu_.current_set())];
     stubs_.enter();
-    s.rflags = (s.rflags & ~spec::rflags::kArithmetic) | (frame_.host_flags & spec::rflags::kArithmetic);
+    take_flags();
     instructions_ += block->insns.size();
     return left(static_cast<ExitCode>(frame_.exit_code & 0xff));
 }
@@ -349,6 +349,13 @@ void Engine::shadow_behind_sti(const Block* block, u16 index)
         frame_.state.interruptibility |= spec::interruptibility::STI;
 }
 
+// Those that the guest has left in the host's.
+void Engine::take_flags()
+{
+    u64& flags = frame_.state.rflags;
+    flags = (flags & ~spec::rflags::kArithmetic) | (frame_.host_flags & spec::rflags::kArithmetic);
+}
+
 void Engine::begin_call(const SystemCall& call, u64 return_address)
 {
     CpuState& s = frame_.state;
@@ -356,7 +363,7 @@ void Engine::begin_call(const SystemCall& call, u64 return_address)
     s.rip = (frame_.page_gva + call.offset) & mask;
     if (s.rip != first_rip_)
         past_first();
-    s.rflags = (s.rflags & ~spec::rflags::kArithmetic) | (frame_.host_flags & spec::rflags::kArithmetic);
+    take_flags();
     shadow_behind_sti(call.block, call.index);
     sti_ = nullptr;
     last_bytes_ = {call.insn.bytes, call.insn.length()};
@@ -387,35 +394,46 @@ SlowResult Engine::call_system(Frame* frame, u64 call_address, u32, u64 return_a
         return {.host = 1, .skip = 0};
     }
     if (!done)
-        engine.pending_fault_ = done.error();
-    const ExitCode code = !done                            ? ExitCode::fault
-                          : done.value() == InBlock::leave ? ExitCode::executed
-                                                           : ExitCode::ended;
-    frame->exit_code = static_cast<u64>(code);
-    return {.host = 0, .skip = 0};
+        return engine.fault_last(done.error());
+    frame->exit_code =
+        static_cast<u64>(done.value() == InBlock::leave ? ExitCode::executed : ExitCode::ended);
+    return {.host = 0, .skip = kLeave};
 }
 
-// At the end of a block. The mode may be another behind it; where the jump cache of that is in order,
-// translated code is not left.
-SlowResult Engine::call_last(Frame* frame, u64 call_address, u32, u64 return_address)
+// Behind an instruction that raised something: an exception is delivered here.
+SlowResult Engine::fault_last(Fault fault)
+{
+    if (fault == Fault::exception)
+        return go_on(port_.raise_last());
+    return go_on(fail(fault));
+}
+
+// The mode may be another now; where the jump cache of that is in order, translated code is not left.
+SlowResult Engine::go_on(const Result<bool, Fault>& on)
+{
+    end_call();
+    if (on && on.value() && can_stay()) [[likely]] {
+        const auto set = static_cast<unsigned>(mmu_.current_set());
+        frame_.return_sentinel = stubs_.unknown_return[set];
+        mem::store<u64>(Hpa(frame_.return_base), frame_.return_sentinel);
+        frame_.target = stubs_.jump[set];
+        return {.host = 0, .skip = kGoOn};
+    }
+    if (!on)
+        pending_fault_ = on.error();
+    frame_.exit_code = static_cast<u64>(on ? ExitCode::executed : ExitCode::fault);
+    return {.host = 0, .skip = kLeave};
+}
+
+// At the end of a block.
+SlowResult Engine::call_last(Frame*, u64 call_address, u32, u64 return_address)
 {
     Engine& engine = *running_;
     const auto& call = *reinterpret_cast<const SystemCall*>(call_address);
     engine.past_first(); // a block that begins with it is not entered, but others lead there
     engine.begin_call(call, return_address);
     const Result<bool, Fault> on = engine.port_.execute_last(call.insn);
-    engine.end_call();
-    if (on && on.value() && engine.can_stay()) [[likely]] {
-        const auto set = static_cast<unsigned>(engine.mmu_.current_set());
-        frame->return_sentinel = engine.stubs_.unknown_return[set];
-        mem::store<u64>(Hpa(frame->return_base), frame->return_sentinel);
-        frame->target = engine.stubs_.jump[set];
-        return {.host = 1, .skip = 0};
-    }
-    if (!on)
-        engine.pending_fault_ = on.error();
-    frame->exit_code = static_cast<u64>(on ? ExitCode::executed : ExitCode::fault);
-    return {.host = 0, .skip = 0};
+    return on || on.error() != Fault::exception ? engine.go_on(on) : engine.fault_last(on.error());
 }
 
 bool Engine::can_stay() const
@@ -438,9 +456,9 @@ SlowResult Engine::slow_access(Frame* frame, u64 gva, u32 packed, u64 return_add
     if (result) [[likely]]
         return result.value();
     engine.resume_others();
-    engine.pending_fault_ = result.error();
     engine.fault_in_block(return_address, info.index);
-    return {.host = 0, .skip = 0};
+    engine.take_flags();
+    return engine.fault_last(result.error());
 }
 
 } // namespace seamless::cpu

@@ -32,6 +32,8 @@ class EnginePort {
     [[nodiscard]] virtual Result<InBlock, Fault> execute(const decode::Instruction& insn) = 0;
     // One that ends its block. True: RIP is where the guest goes on, and nothing has to be looked at before.
     [[nodiscard]] virtual Result<bool, Fault> execute_last(const decode::Instruction& insn) = 0;
+    // An instruction of a block has raised what the fault record says; RIP is at it. Likewise.
+    [[nodiscard]] virtual Result<bool, Fault> raise_last() = 0;
     // An access found that the host has taken this memory away. Async-signal-safe.
     virtual Fault host_memory_gone(Hpa host) = 0;
 
@@ -115,6 +117,9 @@ class Engine {
     void shadow_behind_sti(const Block* block, u16 index);
     void begin_call(const SystemCall& call, u64 return_address);
     void end_call();
+    void take_flags();
+    [[nodiscard]] SlowResult fault_last(Fault fault);
+    [[nodiscard]] SlowResult go_on(const Result<bool, Fault>& on);
     [[nodiscard]] bool can_stay() const;
     static SlowResult commit_bounce(Frame* frame, u64 gva, u32 packed, u64 return_address);
     [[nodiscard]] Result<SlowResult, Fault> access(Gva gva, const AccessInfo& info);

@@ -13,35 +13,41 @@ namespace seamless::cpu {
 
 class JumpCache {
   public:
-    struct alignas(16) Entry {
+    struct Way {
         u64 tag;  // minus the linear address, or empty_tag()
         u64 host; // of the entry from another page
     };
+    // Two addresses that jump to and fro need not drive each other out.
+    struct alignas(32) Set {
+        Way newest;
+        Way older;
+    };
     static constexpr unsigned kIndexBits = 12;
-    // The address bits that make the index: the lowest, which differ most.
-    static constexpr u64 kMask = bits(kIndexBits, 1);
+    // The bits of the address's CRC that make the index. What pages begin with, and functions, differs in
+    // all bits but the lowest.
+    static constexpr u64 kMask = bits(kIndexBits - 1, 0);
 
-    [[nodiscard]] static constexpr unsigned index(u64 gva)
-    {
-        return static_cast<unsigned>(field(gva, kIndexBits, 1));
-    }
+    [[nodiscard]] static constexpr unsigned index(u64 gva) { return crc32c(gva) & kMask; }
 
-    JumpCache() { entries_[0].tag = empty_tag(0); }
+    JumpCache() { flush_set(0); }
 
     void fill(u64 gva, u64 host)
     {
         const unsigned i = index(gva);
-        entries_[i] = {.tag = -gva, .host = host};
+        Set& set = sets_[i];
+        if (set.newest.tag != -gva)
+            set.older = set.newest;
+        set.newest = {.tag = -gva, .host = host};
         pages_[page_bit(gva >> kPageShift)] = true;
         filled_.push_back(static_cast<u16>(i));
-        if (filled_.size() > 2 * entries_.size())
+        if (filled_.size() > 2 * sets_.size())
             compact();
     }
 
     void flush()
     {
         for (const u16 i : filled_)
-            entries_[i].tag = empty_tag(i);
+            flush_set(i);
         filled_.clear();
         pages_.reset();
     }
@@ -53,26 +59,45 @@ class JumpCache {
         if (!pages_[page_bit(page)] && !pages_[page_bit(page - 1)]) [[likely]]
             return;
         for (const u16 i : filled_)
-            if (const u64 at = -entries_[i].tag >> kPageShift; at == page || at == page - 1)
-                entries_[i].tag = empty_tag(i);
+            for (Way* way : {&sets_[i].newest, &sets_[i].older})
+                if (const u64 at = -way->tag >> kPageShift; at == page || at == page - 1)
+                    way->tag = empty_tag(i);
     }
 
   private:
     // What no address with index `i` is minus of. Nearly all are 0, so that an unused cache costs no memory.
     [[nodiscard]] static constexpr u64 empty_tag(unsigned i) { return i == 0 ? -u64{2} : 0; }
+    void flush_set(unsigned i) { sets_[i].newest.tag = sets_[i].older.tag = empty_tag(i); }
 
-    static constexpr unsigned kPageBits = 1024;
+    // SDM: CRC32 with a destination of 0.
+    [[nodiscard]] static constexpr u32 crc32c(u64 value)
+    {
+        if
+            consteval
+            {
+                for (unsigned i = 0; i < 64; ++i)
+                    value = value >> 1 ^ (value & 1 ? 0x82f63b78 : 0);
+                return static_cast<u32>(value);
+            }
+        else {
+            u64 crc = 0;
+            __asm__("crc32q %1, %0" : "+r"(crc) : "r"(value));
+            return static_cast<u32>(crc);
+        }
+    }
+
+    static constexpr unsigned kPageBits = 4096;
     [[nodiscard]] static constexpr unsigned page_bit(u64 page) { return page % kPageBits; }
 
     void compact()
     {
         filled_.clear();
-        for (unsigned i = 0; i < entries_.size(); ++i)
-            if (entries_[i].tag != empty_tag(i))
+        for (unsigned i = 0; i < sets_.size(); ++i)
+            if (sets_[i].newest.tag != empty_tag(i) || sets_[i].older.tag != empty_tag(i))
                 filled_.push_back(static_cast<u16>(i));
     }
 
-    std::array<Entry, 1u << kIndexBits> entries_{}; // first: translated code knows its place
+    std::array<Set, 1u << kIndexBits> sets_{}; // first: translated code knows its place
     std::vector<u16> filled_;
     std::bitset<kPageBits> pages_; // that may have entries
 };

@@ -33,10 +33,11 @@ class StubEmitter {
     void xsave_op(u8 op, bool wide); // 0F AE /op [rdi], with EDX:EAX = mask
     void save_extended();            // clobbers rax, rdx, rdi
     void leave_host_clean();
-    void helper(SlowHelper fn, bool ends_block = false);
+    void helper(SlowHelper fn);
     void extended_is_saved();
     void go_on_at_rip();
     void jump(unsigned set, u64 exit);
+    [[nodiscard]] u32 tag_matches(i32 way);
     void limit_depth();
     void begin_returns();
     void gs_op(u8 opcode, u8 op, i32 disp)
@@ -122,7 +123,7 @@ void StubEmitter::save_extended()
 }
 
 // Entered by CALL from a block. The frame on the host's stack is the return address alone.
-void StubEmitter::helper(SlowHelper fn, bool ends_block)
+void StubEmitter::helper(SlowHelper fn)
 {
     a_.store(FRAME(helper_rsp), Host::rsp);
     save_registers();
@@ -146,14 +147,7 @@ void StubEmitter::helper(SlowHelper fn, bool ends_block)
     a_.byte(0xd0);
     a_.ri(true, 0, Host::rsp, 8);
     a_.rr(true, 0x85, Host::rax, Host::rax);
-    const u32 fault = a_.jcc_forward(4);
-
-    if (ends_block) {
-        go_on_at_rip();
-        a_.patch(fault);
-        extended_is_saved();
-        return a_.jmp(exit_registers_saved_);
-    }
+    const u32 not_here = a_.jcc_forward(4);
     a_.mov(Host::r14, Host::rax);
     a_.byte(0x48); // add [rsp], rdx
     a_.byte(0x01);
@@ -167,8 +161,12 @@ void StubEmitter::helper(SlowHelper fn, bool ends_block)
     load_flags();
     a_.byte(0xc3);
 
-    a_.patch(fault); // what was live has been saved above
+    a_.patch(not_here); // what was live has been saved above
     extended_is_saved();
+    a_.rr(true, 0x85, Host::rdx, Host::rdx);
+    const u32 leaves = a_.jcc_forward(4);
+    go_on_at_rip();
+    a_.patch(leaves);
     a_.jmp(exit_registers_saved_);
 }
 
@@ -184,7 +182,6 @@ void StubEmitter::extended_is_saved()
 void StubEmitter::go_on_at_rip()
 {
     constexpr u8 kJump = 4;
-    extended_is_saved();
     a_.load(Host::rsp, FRAME(return_base));
     load_flags();
     load_registers();
@@ -196,25 +193,38 @@ void StubEmitter::go_on_at_rip()
 // Keeps the flags.
 void StubEmitter::jump(unsigned set, u64 exit)
 {
-    constexpr u8 kMovFrom = 0x8b;
-    const i32 entry = FRAME(jumps) + static_cast<i32>(set * sizeof(JumpCache));
-    const auto at = [entry](std::size_t member) { return entry + static_cast<i32>(member); };
-    a_.store(FRAME(state) + static_cast<i32>(offsetof(CpuState, rip)), Host::r15);
+    constexpr i32 kRip = FRAME(state) + static_cast<i32>(offsetof(CpuState, rip));
+    const i32 sets = FRAME(jumps) + static_cast<i32>(set * sizeof(JumpCache));
+    const i32 newest = sets + static_cast<i32>(offsetof(JumpCache::Set, newest));
+    const i32 older = sets + static_cast<i32>(offsetof(JumpCache::Set, older));
+    a_.store(kRip, Host::r15);
     a_.store(FRAME(spill) + 8, Host::rcx);
-    a_.pext_gs(Host::r14, Host::r15, FRAME(jump_mask));
-    a_.lea_scaled(Host::r14, Host::r14, 2, 0);
-    a_.gs_scaled(kMovFrom, Host::rcx, Host::r14, 8, at(offsetof(JumpCache::Entry, tag)));
-    a_.lea(Host::rcx, Host::rcx, Host::r15, 1, 0);
-    a_.load(Host::r15, FRAME(request));
-    a_.lea(Host::rcx, Host::rcx, Host::r15, 1, 0);
-    const u32 hit = a_.jrcxz_forward();
+    a_.mov_imm(Host::r14, 0);
+    a_.crc32(Host::r14, Host::r15);
+    a_.pext_gs(Host::r14, Host::r14, FRAME(jump_mask));
+    a_.lea_scaled(Host::r14, Host::r14, sizeof(JumpCache::Set) / 8, 0);
+    a_.load(Host::rcx, FRAME(request));
+    a_.lea(Host::r15, Host::r15, Host::rcx, 1, 0);
+    const u32 hit = tag_matches(newest);
+    const u32 hit_older = tag_matches(older);
     a_.load(Host::rcx, FRAME(spill) + 8);
     a_.mov_imm(Host::r14, static_cast<u64>(ExitCode::jump));
     a_.call(exit);
-    a_.land(hit);
-    a_.load(Host::rcx, FRAME(spill) + 8);
-    a_.load(Host::r15, FRAME(state) + static_cast<i32>(offsetof(CpuState, rip)));
-    a_.jmp_gs_scaled(Host::r14, 8, at(offsetof(JumpCache::Entry, host)));
+    for (const auto& [from, way] : {std::pair{hit_older, older}, std::pair{hit, newest}}) {
+        a_.land(from);
+        a_.load(Host::rcx, FRAME(spill) + 8);
+        a_.load(Host::r15, kRip);
+        a_.jmp_gs_scaled(Host::r14, 8, way + static_cast<i32>(offsetof(JumpCache::Way, host)));
+    }
+}
+
+// Jumps if r15 is the address that the way of the set at r14 * 8 is for. Uses rcx.
+u32 StubEmitter::tag_matches(i32 way)
+{
+    constexpr u8 kMovFrom = 0x8b;
+    a_.gs_scaled(kMovFrom, Host::rcx, Host::r14, 8, way + static_cast<i32>(offsetof(JumpCache::Way, tag)));
+    a_.lea(Host::rcx, Host::rcx, Host::r15, 1, 0);
+    return a_.jrcxz_forward();
 }
 
 // Where calls lie too deep all is forgotten. Keeps the flags.
@@ -312,7 +322,7 @@ Stubs StubEmitter::run(const SlowHelpers& helpers)
     s.system = align();
     helper(helpers.system);
     s.last = align();
-    helper(helpers.last, true);
+    helper(helpers.last);
     align();
     s.size = a_.offset();
     CHECK(!a_.overflowed());

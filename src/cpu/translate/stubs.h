@@ -10,10 +10,12 @@
 namespace seamless::cpu {
 
 struct SlowResult {
-    u64 host; // where the access goes; 0: a fault, already recorded
+    u64 host; // where the access goes; 0: the block does not go on, and skip tells what comes instead
     u64 skip; // added to the return address: kBounceSkip runs the copy of the instruction behind the jump
 };
 inline constexpr u64 kBounceSkip = 5; // the length of `jmp rel32`
+inline constexpr u64 kLeave = 0;      // out, by Frame::exit_code
+inline constexpr u64 kGoOn = 1;       // at RIP, through Frame::target
 
 // How a block hands control back: Frame::exit_code bits 7:0. Bits 15:8 are the vector of `raise`.
 // `link`: like ended, and bits 31:16 are the number of the LinkSite that could lead on. `jump`: like ended,
@@ -33,7 +35,7 @@ struct Stubs {
     u64 exit_registers_saved = 0;      // from a signal handler: the registers are in the frame already
     u64 slow = 0;                      // r14: linear address, r15: packed; r14 becomes the host pointer
     u64 system = 0;                    // r14: the SystemCall
-    u64 last = 0;                      // the same at the end of a block: on at RIP
+    u64 last = 0;                      // the same at the end of a block
     u64 commit = 0;                    // writes the bounce buffer back
     u64 load_extended = 0;
     u64 nothing = 0; // ret
