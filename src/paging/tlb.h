@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The software TLB of data accesses, in the layout that translated code looks up inline. A tag is minus the
 // page's linear address, so that adding it to an address in the page gives the offset, and to any other a
-// large number.
+// large number. Each index has two entries: the one used last, and the one that it drove out. Translated code
+// exchanges them where it finds what it wants in the second.
 #pragma once
 
 #include <array>
@@ -24,6 +25,10 @@ class Tlb {
     static constexpr unsigned kIndexBits = 9;
     static constexpr unsigned kEntries = 1u << kIndexBits;
     static constexpr unsigned kRegionShift = 21;
+    // Where the arrays are, in bytes from here.
+    static constexpr std::size_t kSecond = kEntries * sizeof(TlbEntry);
+    static constexpr std::size_t kFirstGlobal = 2 * kSecond;
+    static constexpr std::size_t kSecondGlobal = kFirstGlobal + kEntries * sizeof(u64);
 
     Tlb() { flush_all(); }
 
@@ -41,25 +46,34 @@ class Tlb {
     // Host address of `size` bytes at `gva`, or nullptr: a miss, or an access that leaves the page.
     [[nodiscard]] u8* find(Gva gva, unsigned size, bool write) const
     {
-        const TlbEntry& entry = entries_[index(gva)];
-        const u64 offset = gva.value() + (write ? entry.write_tag : entry.read_tag);
-        return offset <= kPageSize - size ? reinterpret_cast<u8*>(entry.addend + offset) : nullptr;
+        const unsigned i = index(gva);
+        for (const TlbEntry* entry : {&first_[i], &second_[i]}) {
+            const u64 offset = gva.value() + (write ? entry->write_tag : entry->read_tag);
+            if (offset <= kPageSize - size)
+                return reinterpret_cast<u8*>(entry->addend + offset);
+        }
+        return nullptr;
     }
 
     void fill(Gva gva, u64 host_page, bool write, bool global)
     {
         const unsigned i = index(gva);
-        TlbEntry& entry = entries_[i];
+        TlbEntry& entry = first_[i];
         const u64 tag = -gva.page().value();
         if (!listed_[i])
             filled_.push_back(static_cast<u16>(i));
         listed_[i] = true;
-        if (write || entry.read_tag != tag)
-            entry.write_tag = write ? tag : invalid_tag(i);
+        if (entry.read_tag != tag) {
+            second_[i] = entry;
+            second_global_[i] = first_global_[i];
+            entry.write_tag = invalid_tag(i);
+        }
+        if (write)
+            entry.write_tag = tag;
         entry.read_tag = tag;
         entry.addend = host_page;
         entry.delta = host_page - gva.page().value();
-        global_[i] = global;
+        first_global_[i] = global;
     }
 
     void flush(Gva gva) { clear(index(gva)); }
@@ -67,18 +81,23 @@ class Tlb {
     void flush_region(Gva gva)
     {
         for (const u16 i : filled_)
-            if ((-entries_[i].read_tag ^ gva.value()) >> kRegionShift == 0)
-                clear(i);
+            for (TlbEntry* entry : {&first_[i], &second_[i]})
+                if ((-entry->read_tag ^ gva.value()) >> kRegionShift == 0)
+                    clear(*entry, i);
     }
     // All but what is global.
     void flush_local()
     {
         std::erase_if(filled_, [this](u16 i) {
-            if (global_[i])
-                return false;
-            clear(i);
-            listed_[i] = false;
-            return true;
+            if (!second_global_[i])
+                clear(second_[i], i);
+            if (!first_global_[i]) { // what stays is found first again
+                first_[i] = second_[i];
+                first_global_[i] = second_global_[i];
+                clear(second_[i], i);
+            }
+            listed_[i] = first_global_[i];
+            return !listed_[i];
         });
     }
 
@@ -95,24 +114,30 @@ class Tlb {
     void revoke_write(u64 host_page)
     {
         for (const u16 i : filled_)
-            if (entries_[i].addend == host_page)
-                entries_[i].write_tag = invalid_tag(i);
+            for (TlbEntry* entry : {&first_[i], &second_[i]})
+                if (entry->addend == host_page)
+                    entry->write_tag = invalid_tag(i);
     }
 
-    [[nodiscard]] const std::array<TlbEntry, kEntries>& entries() const { return entries_; }
-
   private:
-    void clear(unsigned i) { entries_[i].read_tag = entries_[i].write_tag = invalid_tag(i); }
+    static void clear(TlbEntry& entry, unsigned i) { entry.read_tag = entry.write_tag = invalid_tag(i); }
+    void clear(unsigned i)
+    {
+        clear(first_[i], i);
+        clear(second_[i], i);
+    }
     void flush_all()
     {
         for (unsigned i = 0; i < kEntries; ++i)
             clear(i);
     }
 
-    std::array<TlbEntry, kEntries> entries_; // first: translated code knows its place
-    std::vector<u16> filled_;                // entries that may be valid
-    std::bitset<kEntries> listed_;           // those in filled_
-    std::bitset<kEntries> global_;
+    std::array<TlbEntry, kEntries> first_; // these four first: translated code knows their places
+    std::array<TlbEntry, kEntries> second_;
+    std::array<u64, kEntries> first_global_{}; // 1 or 0
+    std::array<u64, kEntries> second_global_{};
+    std::vector<u16> filled_;      // entries that may be valid
+    std::bitset<kEntries> listed_; // those in filled_
 };
 
 } // namespace seamless::paging

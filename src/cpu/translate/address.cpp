@@ -146,7 +146,7 @@ void Emitter::later(const Miss& miss, const AccessInfo& info, const Emit& op)
             a_.gs_indexed(true, kSubFrom, kScratch, kScratch2,
                           tlb_tag(info.write)); // the linear address again
         a_.mov_imm(kScratch2, info.pack());
-        a_.call(stubs_.slow);
+        a_.call(options_.bmi2 ? stubs_.missed[mode_.tlb_set][info.write] : stubs_.slow);
         a_.jmp(a_.address_of(miss.hit)); // kBounceSkip bytes
         op();
         if (info.write)

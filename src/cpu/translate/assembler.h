@@ -181,6 +181,25 @@ class Assembler {
 
     void pushfq() { byte(0x9c); }
     void popfq() { byte(0x9d); }
+    // RAX := the arithmetic flags as in RFLAGS, and back; both use RCX. A tenth of what PUSHF and POPF take.
+    void flags_to_rax()
+    {
+        byte(0x9f);             // lahf
+        put("\x0f\x90\xc0", 3); // seto al
+        put("\x0f\xb6\xcc", 3); // movzx ecx, ah
+        put("\x0f\xb6\xc0", 3); // movzx eax, al
+        shift(false, 4, Host::rax, kOverflowBit);
+        rr(false, 0x0b, Host::rax, Host::rcx);
+    }
+    void flags_from_rax()
+    {
+        mov32(Host::rcx, Host::rax);
+        shift(false, 5, Host::rcx, kOverflowBit);
+        put("\x80\xe1\x01", 3); // and cl, 1
+        put("\x88\xc4", 2);     // mov ah, al
+        put("\x80\xc1\x7f", 3); // add cl, 127: overflows if it is 1
+        byte(0x9e);             // sahf
+    }
 
     // op reg, gs:[disp]: the opcode's `r, r/m` form.
     void gs(bool wide, u8 opcode, Host reg, i32 disp)
@@ -213,27 +232,23 @@ class Assembler {
         byte(static_cast<u8>(scale_bits(scale) << 6 | low(index) << 3 | 5));
         imm32(static_cast<u32>(disp));
     }
-    // jmp gs:[index * scale + disp]
-    void jmp_gs_scaled(Host index, u8 scale, i32 disp)
+    // jmp, push and pop gs:[index * scale + disp]
+    void jmp_gs_scaled(Host index, u8 scale, i32 disp) { group_gs_scaled(0xff, 4, index, scale, disp); }
+    void push_gs_scaled(Host index, u8 scale, i32 disp) { group_gs_scaled(0xff, 6, index, scale, disp); }
+    void pop_gs_scaled(Host index, u8 scale, i32 disp) { group_gs_scaled(0x8f, 0, index, scale, disp); }
+    // pext and pdep to, from, gs:[disp] (BMI2)
+    void pext_gs(Host to, Host from, i32 disp) { bits_gs(2, to, from, disp); }
+    void pdep_gs(Host to, Host from, i32 disp) { bits_gs(3, to, from, disp); }
+    // group 1 (81 /op) gs:[disp], 64 bits wide
+    void gs_imm(u8 op, i32 disp, u32 value)
     {
         byte(0x65);
-        rex(false, Host::rax, index, Host::rax);
-        byte(0xff);
-        byte(0x24);
-        byte(static_cast<u8>(scale_bits(scale) << 6 | low(index) << 3 | 5));
-        imm32(static_cast<u32>(disp));
-    }
-    // pext to, from, gs:[disp] (BMI2)
-    void pext_gs(Host to, Host from, i32 disp)
-    {
-        byte(0x65);
-        byte(0xc4);
-        byte(static_cast<u8>((high(to) ? 0 : 0x80) | 0x40 | 0x20 | 2));
-        byte(static_cast<u8>(0x80 | (15 - static_cast<unsigned>(from)) << 3 | 2));
-        byte(0xf5);
-        byte(static_cast<u8>(0x04 | low(to) << 3));
+        rex(true, Host::rax, Host::rax, Host::rax);
+        byte(0x81);
+        byte(static_cast<u8>(0x04 | op << 3));
         byte(0x25);
         imm32(static_cast<u32>(disp));
+        imm32(value);
     }
     // crc32 to, from, 64 bits (SSE4.2): keeps the flags
     void crc32(Host to, Host from)
@@ -294,6 +309,8 @@ class Assembler {
     static constexpr bool high(Host r) { return static_cast<u8>(r) >= 8; }
 
   private:
+    static constexpr u8 kOverflowBit = 11;
+
     void put(const void* data, std::size_t size)
     {
         if (static_cast<std::size_t>(end_ - at_) < size) {
@@ -308,6 +325,26 @@ class Assembler {
         const u8 value = static_cast<u8>(0x40 | wide << 3 | high(reg) << 2 | high(index) << 1 | high(base));
         if (value != 0x40 || force)
             byte(value);
+    }
+    void group_gs_scaled(u8 opcode, u8 op, Host index, u8 scale, i32 disp)
+    {
+        byte(0x65);
+        rex(false, Host::rax, index, Host::rax);
+        byte(opcode);
+        byte(static_cast<u8>(0x04 | op << 3));
+        byte(static_cast<u8>(scale_bits(scale) << 6 | low(index) << 3 | 5));
+        imm32(static_cast<u32>(disp));
+    }
+    void bits_gs(u8 prefix, Host to, Host from, i32 disp)
+    {
+        byte(0x65);
+        byte(0xc4);
+        byte(static_cast<u8>((high(to) ? 0 : 0x80) | 0x40 | 0x20 | 2));
+        byte(static_cast<u8>(0x80 | (15 - static_cast<unsigned>(from)) << 3 | prefix));
+        byte(0xf5);
+        byte(static_cast<u8>(0x04 | low(to) << 3));
+        byte(0x25);
+        imm32(static_cast<u32>(disp));
     }
     void modrm_disp(u8 reg, Host base, i32 disp)
     {

@@ -47,6 +47,8 @@ FlagUse flag_use(const Instruction& insn)
 {
     if (insn.execution == Execution::silent)
         return {.read = 0, .written = 0};
+    if (insn.execution == Execution::system && leaves_arithmetic_flags(insn))
+        return {.read = 0, .written = 0};
     if (insn.execution == Execution::system || insn.execution == Execution::undefined)
         return {}; // C++ reads them all
     if (!insn.z.cpu_flags)
@@ -57,6 +59,12 @@ FlagUse flag_use(const Instruction& insn)
     // A shift by zero leaves the flags alone.
     const u64 written = by_count ? 0 : u64{f.modified | f.set_0 | f.set_1};
     return {.read = f.tested & spec::rflags::kArithmetic, .written = written & spec::rflags::kArithmetic};
+}
+
+// RFLAGS.AC: only where it is clear does SMAP keep this set apart.
+bool known_clear(const ModeWord& mode)
+{
+    return mode.cpl == 0 && static_cast<TlbSet>(mode.tlb_set) == TlbSet::supervisor;
 }
 
 // Other than by going somewhere else.
@@ -131,6 +139,8 @@ std::vector<Instruction> Engine::scan(Gva gva, const ModeWord& mode, Result<void
         }
         if (at + insn.value().length() > kPageSize && !insns.empty())
             break; // an instruction on two pages is a block of its own
+        if (insn.value().operation == decode::Operation::clac && known_clear(mode))
+            insn.value().execution = Execution::silent;
         at += insn.value().length();
         insns.push_back(std::move(insn).value());
         const Instruction& last = insns.back();

@@ -189,7 +189,44 @@ bool Emitter::emit_system(const Instruction& insn, u16 index)
     return goes_on;
 }
 
-// Never exits, and cannot fault at CPL 0.
+bool Emitter::inline_system(const Instruction& insn, bool flags_live)
+{
+    if (!options_.calls || mode_.cpl != 0 || mode_.code != decode::CodeSize::bits64)
+        return false;
+    if (insn.operation == Operation::swapgs) {
+        swapgs();
+        return true;
+    }
+    if (flags_live && !options_.bmi2)
+        return false;
+    switch (insn.operation) {
+    case Operation::cli:
+        write_flag(spec::rflags::IF, FRAME(all_but_if), false, flags_live);
+        return true;
+    case Operation::cld:
+    case Operation::std:
+        write_flag(spec::rflags::DF, FRAME(all_but_df), insn.operation == Operation::std, flags_live);
+        return true;
+    default:
+        return false;
+    }
+}
+
+// One of RFLAGS that is not in the host's. `all_but`: where the frame has its complement.
+void Emitter::write_flag(u64 flag, i32 all_but, bool set, bool flags_live)
+{
+    constexpr i32 kFlags = FRAME(state) + static_cast<i32>(offsetof(CpuState, rflags));
+    constexpr u8 kOr = 1, kAnd = 4;
+    if (!flags_live)
+        return a_.gs_imm(set ? kOr : kAnd, kFlags, static_cast<u32>(set ? flag : ~flag));
+    a_.load(kScratch, kFlags);
+    a_.pext_gs(kScratch, kScratch, all_but);
+    a_.pdep_gs(kScratch, kScratch, all_but);
+    if (set)
+        a_.lea(kScratch, kScratch, static_cast<i32>(flag));
+    a_.store(kFlags, kScratch);
+}
+
 void Emitter::swapgs()
 {
     constexpr i32 kBase =
@@ -283,12 +320,7 @@ bool Emitter::emit_one(const Instruction& insn, u16 index, bool flags_live)
         raise(spec::Vector::UD, index);
         return false;
     case Execution::system:
-        if (options_.calls && insn.operation == Operation::swapgs && mode_.cpl == 0 &&
-            mode_.code == decode::CodeSize::bits64) {
-            swapgs();
-            return true;
-        }
-        return emit_system(insn, index);
+        return inline_system(insn, flags_live) || emit_system(insn, index);
     case Execution::silent:
         return true;
     case Execution::control:

@@ -32,7 +32,7 @@ struct AccessInfo {
     }
     [[nodiscard]] static AccessInfo unpack(u32 p)
     {
-        return {.size = static_cast<u16>(p & 0x3ff),
+        return {.size = static_cast<u16>(p & kSizeMask),
                 .write = test(p, 10),
                 .stack = test(p, 11),
                 .aligned = test(p, 12),
@@ -40,6 +40,7 @@ struct AccessInfo {
                 .locked = test(p, 14),
                 .index = static_cast<u16>(p >> 16)};
     }
+    static constexpr u32 kSizeMask = 0x3ff;
 };
 
 // Each can be off: the tests compare on with off.
@@ -81,7 +82,10 @@ class Emitter {
     [[nodiscard]] bool emit_one(const decode::Instruction& insn, u16 index, bool flags_live);
     void raise(spec::Vector vector, u16 index);
     [[nodiscard]] bool emit_system(const decode::Instruction& insn, u16 index);
+    // What C++ executes elsewhere, where it cannot fault and needs no look at anything. False: not here.
+    [[nodiscard]] bool inline_system(const decode::Instruction& insn, bool flags_live);
     void swapgs();
+    void write_flag(u64 flag, i32 all_but, bool set, bool flags_live);
     void ensure_extended();
     void entry();
     void rip_to_r15(i64 offset);

@@ -87,6 +87,7 @@ Engine::Engine(EngineMode mode, const Optimizations& optimizations, Frame& frame
                 .jump_cache = full && bmi2 && optimizations.jump_cache,
                 .returns = full && bmi2 && optimizations.jump_cache && optimizations.returns};
     frame_.jump_mask = JumpCache::kMask;
+    frame_.size_mask = AccessInfo::kSizeMask;
     frame_.ensure_extended = stubs_.load_extended;
 }
 

@@ -45,8 +45,11 @@ struct alignas(64) Frame {
     u64 index_mask = u64{paging::Tlb::kEntries - 1}
                      << kPageShift; // PEXT operands: TLB index, page number, jump cache
     u64 page_mask = ~kPageMask;
+    u64 size_mask = 0; // of AccessInfo
     u64 jump_mask = 0;
     u64 sign_mask = bit(63);
+    u64 all_but_if = ~spec::rflags::IF;
+    u64 all_but_df = ~spec::rflags::DF;
     u32 host_mxcsr = 0x1f80;
     u64 extended_live = 0; // the guest's extended state is in the host's registers
     u64 ensure_extended =

@@ -16,12 +16,21 @@ constexpr Operation kGoOn[] = {
     Operation::pause, Operation::verr,  Operation::swapgs, Operation::xgetbv,    Operation::sti,
 };
 
-constexpr auto kTable = [] {
-    std::array<bool, static_cast<std::size_t>(Operation::kCount)> table{};
-    for (const Operation operation : kGoOn)
+constexpr Operation kReadOrWriteFlags[] = {Operation::scas, Operation::cmps, Operation::pushf,
+                                           Operation::rdrand, Operation::verr};
+
+using Table = std::array<bool, static_cast<std::size_t>(Operation::kCount)>;
+
+constexpr Table table_of(std::span<const Operation> operations)
+{
+    Table table{};
+    for (const Operation operation : operations)
         table[static_cast<std::size_t>(operation)] = true;
     return table;
-}();
+}
+
+constexpr Table kGoesOn = table_of(kGoOn);
+constexpr Table kFlags = table_of(kReadOrWriteFlags);
 
 bool reads_control_or_segment(const decode::Instruction& insn)
 {
@@ -38,7 +47,12 @@ bool goes_on_behind(const decode::Instruction& insn)
         return false;
     if (insn.operation == Operation::mov_cr || insn.operation == Operation::mov_sreg)
         return reads_control_or_segment(insn);
-    return kTable[static_cast<std::size_t>(insn.operation)];
+    return kGoesOn[static_cast<std::size_t>(insn.operation)];
+}
+
+bool leaves_arithmetic_flags(const decode::Instruction& insn)
+{
+    return goes_on_behind(insn) && !kFlags[static_cast<std::size_t>(insn.operation)];
 }
 
 } // namespace seamless::cpu

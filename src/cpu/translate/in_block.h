@@ -9,4 +9,7 @@ namespace seamless::cpu {
 
 [[nodiscard]] bool goes_on_behind(const decode::Instruction& insn);
 
+// One of these that neither reads nor writes the arithmetic flags.
+[[nodiscard]] bool leaves_arithmetic_flags(const decode::Instruction& insn);
+
 } // namespace seamless::cpu

@@ -28,7 +28,7 @@ class StubEmitter {
   private:
     void save_registers();
     void load_registers();
-    void save_flags(); // pushfq; pop gs:[host_flags]
+    void save_flags(); // to host_flags, and back; they use rax and rcx
     void load_flags();
     void xsave_op(u8 op, bool wide); // 0F AE /op [rdi], with EDX:EAX = mask
     void save_extended();            // clobbers rax, rdx, rdi
@@ -40,6 +40,8 @@ class StubEmitter {
     [[nodiscard]] u32 tag_matches(i32 way);
     void limit_depth();
     void begin_returns();
+    void look_at_second(unsigned set, bool write, u64 slow);
+    void exchange(u8 scale, i32 a, i32 b);
     void gs_op(u8 opcode, u8 op, i32 disp)
     {
         a_.byte(0x65);
@@ -77,14 +79,14 @@ void StubEmitter::load_registers()
 
 void StubEmitter::save_flags()
 {
-    a_.pushfq();
-    gs_op(0x8f, 0, FRAME(host_flags));
+    a_.flags_to_rax();
+    a_.store(FRAME(host_flags), Host::rax);
 }
 
 void StubEmitter::load_flags()
 {
-    gs_op(0xff, 6, FRAME(host_flags));
-    a_.popfq();
+    a_.load32(Host::rax, FRAME(host_flags));
+    a_.flags_from_rax();
 }
 
 void StubEmitter::xsave_op(u8 op, bool wide)
@@ -157,8 +159,8 @@ void StubEmitter::helper(SlowHelper fn)
     const u32 still_not_live = a_.jcc_forward(4);
     xsave_op(5, true);
     a_.patch(still_not_live);
-    load_registers();
     load_flags();
+    load_registers();
     a_.byte(0xc3);
 
     a_.patch(not_here); // what was live has been saved above
@@ -254,6 +256,52 @@ void StubEmitter::begin_returns()
     a_.store(FRAME(return_limit_negated), Host::rax);
 }
 
+// Keeps the flags.
+void StubEmitter::look_at_second(unsigned set, bool write, u64 slow)
+{
+    constexpr u8 kMovFrom = 0x8b;
+    const i32 first = FRAME(tlb) + static_cast<i32>(set * sizeof(paging::Tlb));
+    const i32 second = first + static_cast<i32>(paging::Tlb::kSecond);
+    const std::size_t tag =
+        write ? offsetof(paging::TlbEntry, write_tag) : offsetof(paging::TlbEntry, read_tag);
+    a_.push(Host::rcx);
+    a_.push(Host::r15);
+    a_.push(Host::r14);
+    a_.pext_gs(Host::r15, Host::r15, FRAME(size_mask));
+    a_.lea(Host::r15, Host::r15, Host::r14, 1, -1);
+    a_.pext_gs(Host::r14, Host::r14, FRAME(index_mask));
+    a_.lea_scaled(Host::r14, Host::r14, 8, 0);
+    a_.gs_scaled(kMovFrom, Host::rcx, Host::r14, 4, second + static_cast<i32>(tag));
+    a_.lea(Host::rcx, Host::rcx, Host::r15, 1, 0);
+    a_.pext_gs(Host::rcx, Host::rcx, FRAME(page_mask));
+    const u32 hit = a_.jrcxz_forward();
+    a_.pop(Host::r14);
+    a_.pop(Host::r15);
+    a_.pop(Host::rcx);
+    a_.jmp(slow);
+    a_.land(hit);
+    for (i32 at = 0; at < static_cast<i32>(sizeof(paging::TlbEntry)); at += 8)
+        exchange(4, first + at, second + at);
+    exchange(1, first + static_cast<i32>(paging::Tlb::kFirstGlobal),
+             first + static_cast<i32>(paging::Tlb::kSecondGlobal));
+    a_.gs_scaled(kMovFrom, Host::r15, Host::r14, 4,
+                 first + static_cast<i32>(offsetof(paging::TlbEntry, delta)));
+    a_.pop(Host::r14);
+    a_.lea(Host::r14, Host::r14, Host::r15, 1, 0);
+    a_.pop(Host::r15);
+    a_.pop(Host::rcx);
+    a_.ret();
+}
+
+// Two words of the frame, at r14 * scale.
+void StubEmitter::exchange(u8 scale, i32 a, i32 b)
+{
+    a_.push_gs_scaled(Host::r14, scale, a);
+    a_.push_gs_scaled(Host::r14, scale, b);
+    a_.pop_gs_scaled(Host::r14, scale, a);
+    a_.pop_gs_scaled(Host::r14, scale, b);
+}
+
 Stubs StubEmitter::run(const SlowHelpers& helpers)
 {
     constexpr Host kCalleeSaved[] = {Host::rbp, Host::rbx, Host::r12, Host::r13, Host::r14, Host::r15};
@@ -317,6 +365,11 @@ Stubs StubEmitter::run(const SlowHelpers& helpers)
     }
     s.slow = align();
     helper(helpers.slow);
+    for (unsigned set = 0; set < kTlbSets; ++set)
+        for (const bool write : {false, true}) {
+            s.missed[set][write] = align();
+            look_at_second(set, write, s.slow);
+        }
     s.commit = align();
     helper(helpers.commit);
     s.system = align();

@@ -34,9 +34,12 @@ struct Stubs {
     u64 unknown_return[kTlbSets] = {}; // where a RET of the host goes whose CALL is not known
     u64 exit_registers_saved = 0;      // from a signal handler: the registers are in the frame already
     u64 slow = 0;                      // r14: linear address, r15: packed; r14 becomes the host pointer
-    u64 system = 0;                    // r14: the SystemCall
-    u64 last = 0;                      // the same at the end of a block
-    u64 commit = 0;                    // writes the bounce buffer back
+    // The same behind an inline lookup, by read and write: looks at the second entry.
+    // BMI2.
+    u64 missed[kTlbSets][2] = {};
+    u64 system = 0; // r14: the SystemCall
+    u64 last = 0;   // the same at the end of a block
+    u64 commit = 0; // writes the bounce buffer back
     u64 load_extended = 0;
     u64 nothing = 0; // ret
     u32 size = 0;

@@ -233,6 +233,24 @@ TEST_P(Core, AJumpToLinearAddressZero)
 
 // What holds for one instruction does not show at an exit of the one behind it. SDM: RFLAGS.RF,
 // "Interruptibility State".
+TEST_P(Core, CliAndStdKeepTheArithmeticFlags)
+{
+    using namespace spec::rflags;
+    machine.vmcs.rflags |= IF;
+    // mov al, 0x7f; add al, 1; cli; seto bl; setc cl; std; sets dl; pushfq; pop rsi; cld; pushfq; pop rdi
+    ASSERT_EQ(machine.run({0xb0, 0x7f, 0x04, 1,    0xfa, 0x0f, 0x90, 0xc3, 0x0f, 0x92,
+                           0xc1, 0xfd, 0x0f, 0x98, 0xc2, 0x9c, 0x5e, 0xfc, 0x9c, 0x5f}),
+              ExitReason::VMCALL);
+    EXPECT_EQ(machine.gpr(Gpr::rbx) & 0xff, 1u);
+    EXPECT_EQ(machine.gpr(Gpr::rcx) & 0xff, 0u);
+    EXPECT_EQ(machine.gpr(Gpr::rdx) & 0xff, 1u);
+    EXPECT_EQ(machine.gpr(Gpr::rsi), FIXED1 | AF | SF | OF | DF);
+    EXPECT_EQ(machine.gpr(Gpr::rdi), FIXED1 | AF | SF | OF);
+    // sti; nop; cli; std; xor eax, eax: the flags are dead in between
+    ASSERT_EQ(machine.run({0xfb, 0x90, 0xfa, 0xfd, 0x31, 0xc0}), ExitReason::VMCALL);
+    EXPECT_EQ(machine.vmcs.rflags, FIXED1 | ZF | PF | DF);
+}
+
 TEST_P(Core, ShadowsEndWithTheFirstInstruction)
 {
     machine.set_entry(Gpa(GuestMachine::kData), spec::ept::SUPPRESS_VE);

@@ -243,6 +243,102 @@ TEST_P(Tlb, ACleanTranslationIsWalkedAgainForAWrite)
     EXPECT_TRUE(machine.get<u64>(entry_of(kWindow)) & kDirty);
 }
 
+// Pages 2 MiB apart share an index of the inline TLB: what is driven out is found again, and ends with the
+// same events.
+class TlbSharedIndex : public Tlb {
+  protected:
+    static constexpr u64 kApart = 0x200000;
+    static constexpr u64 kPages[] = {kWindow, kWindow + kApart, kWindow + 2 * kApart};
+
+    void SetUp() override
+    {
+        Tlb::SetUp();
+        for (const u64 page : kPages)
+            map(page, kOne);
+    }
+    // Reads the first two in turns within one run, as often as a loop does.
+    u64 read_in_turns(u64 first, u64 second)
+    {
+        machine.gpr(Gpr::rbx) = first;
+        machine.gpr(Gpr::rsi) = second;
+        machine.gpr(Gpr::rax) = 0;
+        // mov ecx, 100; l: add rax, [rbx]; stc; mov rdx, [rsi]; adc rax, rdx; dec ecx; jnz l
+        EXPECT_EQ(machine.run({0xb9, 100, 0, 0, 0, 0x48, 0x03, 0x03, 0xf9, 0x48, 0x8b, 0x16, 0x48, 0x11, 0xd0,
+                               0xff, 0xc9, 0x75, 0xf2}),
+                  ExitReason::VMCALL);
+        EXPECT_EQ(machine.handled_vector(), -1);
+        return machine.gpr(Gpr::rax);
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Modes, TlbSharedIndex, testing::Values(cpu::EngineMode::step, cpu::EngineMode::full),
+                         [](const auto& mode) {
+                             return mode.param == cpu::EngineMode::step ? "step" : "full";
+                         });
+
+TEST_P(TlbSharedIndex, InvlpgEndsTheOneAndTheOther)
+{
+    EXPECT_EQ(read_in_turns(kPages[0], kPages[1]), 300u);
+    for (const u64 page : {kPages[0], kPages[1]})
+        map(page, kTwo);
+    EXPECT_EQ(read_in_turns(kPages[0], kPages[1]), 300u);
+    invlpg(kPages[0]);
+    EXPECT_EQ(read_in_turns(kPages[0], kPages[1]), 400u);
+    invlpg(kPages[1]);
+    EXPECT_EQ(read_in_turns(kPages[0], kPages[1]), 500u);
+    EXPECT_EQ(read(kPages[2]), 1u);
+}
+
+TEST_P(TlbSharedIndex, GlobalPagesStayWhicheverWasUsedLast)
+{
+    for (const unsigned global : {0u, 1u})
+        for (const bool global_last : {false, true}) {
+            machine.reset_state();
+            map(kPages[global], kOne, kGlobal);
+            map(kPages[1 - global], kOne);
+            machine.lp.invept_all();
+            EXPECT_EQ(read_in_turns(kPages[0], kPages[1]), 300u);
+            (void)read(kPages[global_last ? global : 1 - global]);
+            map(kPages[global], kTwo, kGlobal);
+            map(kPages[1 - global], kTwo);
+            load_cr3(GuestMachine::kPml4);
+            EXPECT_EQ(read(kPages[1 - global]), 2u);
+            EXPECT_EQ(read(kPages[global]), 1u);
+        }
+}
+
+TEST_P(TlbSharedIndex, WritesGoWhereTheyMay)
+{
+    map(kPages[1], kTwo, 5); // not writable
+    machine.gpr(Gpr::rbx) = kPages[0];
+    machine.gpr(Gpr::rsi) = kPages[1];
+    // mov rax, [rbx]; mov rax, [rsi]; mov [rbx], rdi; mov rdx, [rsi]; mov [rsi], rdi
+    machine.gpr(Gpr::rdi) = 7;
+    machine.vmcs.cr0 |= spec::cr0::WP;
+    machine.run({0x48, 0x8b, 0x03, 0x48, 0x8b, 0x06, 0x48, 0x89, 0x3b, 0x48, 0x8b, 0x16, 0x48, 0x89, 0x3e});
+    EXPECT_EQ(machine.handled_vector(), static_cast<int>(Vector::PF));
+    EXPECT_EQ(machine.get<u64>(kOne), 7u);
+    EXPECT_EQ(machine.get<u64>(kTwo), 2u);
+    EXPECT_EQ(machine.gpr(Gpr::rdx), 2u);
+}
+
+// A page with code has no right to be written unnoticed, in neither entry.
+TEST_P(TlbSharedIndex, CodeIsNoticedThroughEither)
+{
+    constexpr u8 kFunction[] = {0xb0, 1, 0xc3}; // mov al, n; ret
+    machine.code(kOne, kFunction);
+    for (const auto& [page, other] : {std::pair{kPages[0], kPages[1]}, std::pair{kPages[1], kPages[0]}})
+        for (u64 n = 1; n < 4; ++n) {
+            write(page + 0x800);
+            write(other + 0x800); // now the first
+            machine.gpr(Gpr::rdx) = kOne;
+            machine.gpr(Gpr::rbx) = page + 1;
+            machine.gpr(Gpr::rcx) = n;
+            // call rdx; mov [rbx], cl; call rdx
+            EXPECT_EQ(machine.run({0xff, 0xd2, 0x88, 0x0b, 0xff, 0xd2}), ExitReason::VMCALL);
+            EXPECT_EQ(machine.gpr(Gpr::rax) & 0xff, n);
+        }
+}
+
 TEST_P(Tlb, RightsAreThoseOfTheAccess)
 {
     map(kWindow, kOne, 3); // the supervisor's
