@@ -95,10 +95,16 @@ void Core::page_written(u64 host_page)
     }
 }
 
+// An image is taken before the blocks are compared, and compared once more behind them: nobody may write in
+// between. None is taken where a translation has begun, whose bytes may be read before and after it.
 void Core::page_fetched(u64 host_page, bool found)
 {
-    if (mode_ == EngineMode::full)
-        engine_->verify_page(host_page, found);
+    if (mode_ == EngineMode::step || images_.same(host_page, found))
+        return;
+    const bool taken = images_.suspected() && !translating_ && images_.take(host_page);
+    engine_->verify_page(host_page, found || taken);
+    if (taken && !images_.same(host_page, true))
+        images_.forget(host_page);
 }
 
 void Core::fetches_dropped(Gva page)
@@ -112,6 +118,8 @@ void Core::fetches_dropped(Gva page)
 // again, and finds nothing to drop yet: then all of it is to be done again.
 void Core::protect_code(u64 host_page)
 {
+    images_.forget(host_page);
+    translating_ = true;
     CodePages& pages = coherence_->code_pages;
     while (!pages.has(host_page, id())) {
         if (pages.add(host_page, id())) {

@@ -141,6 +141,7 @@ void Core::invvpid(u16 vpid)
 void Core::code_may_have_changed()
 {
     mmu_.flush_fetches();
+    images_.suspect();
     if (engine_)
         engine_->suspect_code();
 }
@@ -153,6 +154,9 @@ void Core::send_interrupt(u8 vector)
 
 bool Core::acknowledge_interrupts()
 {
+    const auto arrived = [](const std::atomic<u64>& word) { return word.load() != 0; };
+    if (!request_pending() && std::ranges::none_of(interrupts_, arrived)) [[likely]]
+        return false; // who sends one now sends it after this
     __atomic_store_n(&frame_.request, u64{0}, __ATOMIC_SEQ_CST);
     u64 any = 0;
     for (std::atomic<u64>& word : interrupts_)
@@ -182,7 +186,7 @@ void Core::enter(Vmcs& vmcs, GuestContext& context)
     engine_->enter(context.xsave);
     run();
     engine_->leave();
-    in_guest_.store(false);
+    in_guest_.store(false, std::memory_order_release);
     save_guest(vmcs, context);
     if (stop_.reason != DebugStop::Reason::none) [[unlikely]]
         return; // between two instructions: no VM exit
@@ -321,6 +325,7 @@ bool Core::run_one()
         return deliver({.vector = static_cast<u8>(Vector::DB)});
     const u32 shadow = s.interruptibility & (spec::interruptibility::STI | spec::interruptibility::MOV_SS);
     const bool stepping = s.rflags & spec::rflags::TF;
+    translating_ = false;
     const Result<const decode::Instruction*, Fault> result = engine_->run(std::exchange(alone_, false));
     if (!result) [[unlikely]]
         return result.error() == Fault::exception && take_exception();

@@ -13,6 +13,7 @@
 #include "cpu/fault.h"
 #include "cpu/logical_processor.h"
 #include "cpu/mmu.h"
+#include "cpu/page_images.h"
 #include "cpu/processor.h"
 #include "cpu/translate/engine.h"
 
@@ -169,6 +170,8 @@ class Core final : public LogicalProcessor, private MmuPort, private EnginePort,
     bool injecting_ = false;  // it is VM entry that delivers it
     Event current_event_;     // which one
     std::shared_ptr<Coherence> coherence_;
+    PageImages images_;
+    bool translating_ = false; // since run_one() began
     struct Posted {
         u64 host_page;
         Maintenance kind;

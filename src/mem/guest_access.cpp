@@ -15,13 +15,14 @@ struct FaultEntry {
     i32 go_on;
 };
 
-// The instruction at local label 1 goes on at local label 2.
-#define MAY_FAULT                                                                                            \
+// The instruction at that local label goes on at local label 2.
+#define MAY_FAULT_AT(label)                                                                                  \
     ".pushsection seamless_host_faults, \"a\"\n\t"                                                           \
     ".balign 4\n\t"                                                                                          \
-    ".long 1b - .\n\t"                                                                                       \
+    ".long " label "b - .\n\t"                                                                               \
     ".long 2b - .\n\t"                                                                                       \
-    ".popsection"
+    ".popsection\n\t"
+#define MAY_FAULT MAY_FAULT_AT("1")
 
 template <typename T>
 bool load_at(Hpa hpa, T& value)
@@ -126,17 +127,72 @@ u64 try_fill(Hpa hpa, u64 value, unsigned size, u64 count)
     return count - left;
 }
 
+namespace {
+
+// `left` pieces of 64 bytes; stops at one that differs or is gone.
+bool equal_pieces(const void* at, const void* with, u64 left)
+{
+    u32 same = 0;
+    if (left == 0)
+        return true;
+    __asm__ volatile("1: movdqu (%[at]), %%xmm0\n"
+                     "3: movdqu 16(%[at]), %%xmm1\n"
+                     "4: movdqu 32(%[at]), %%xmm2\n"
+                     "5: movdqu 48(%[at]), %%xmm3\n\t"
+                     "movdqu (%[with]), %%xmm4\n\t"
+                     "movdqu 16(%[with]), %%xmm5\n\t"
+                     "movdqu 32(%[with]), %%xmm6\n\t"
+                     "movdqu 48(%[with]), %%xmm7\n\t"
+                     "pcmpeqb %%xmm4, %%xmm0\n\t"
+                     "pcmpeqb %%xmm5, %%xmm1\n\t"
+                     "pcmpeqb %%xmm6, %%xmm2\n\t"
+                     "pcmpeqb %%xmm7, %%xmm3\n\t"
+                     "pand %%xmm1, %%xmm0\n\t"
+                     "pand %%xmm3, %%xmm2\n\t"
+                     "pand %%xmm2, %%xmm0\n\t"
+                     "pmovmskb %%xmm0, %[same]\n\t"
+                     "cmp $0xffff, %[same]\n\t"
+                     "jne 2f\n\t"
+                     "add $64, %[at]\n\t"
+                     "add $64, %[with]\n\t"
+                     "dec %[left]\n\t"
+                     "jnz 1b\n"
+                     "2:\n\t" MAY_FAULT_AT("1") MAY_FAULT_AT("3") MAY_FAULT_AT("4") MAY_FAULT_AT("5")
+                     : [at] "+r"(at), [with] "+r"(with), [left] "+r"(left), [same] "=&r"(same)
+                     :
+                     : "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7");
+    return left == 0;
+}
+
+template <typename T>
+bool equal_at(Hpa hpa, const u8* with)
+{
+    T found = 0, wanted;
+    std::memcpy(&wanted, with, sizeof wanted);
+    return try_load(hpa, found) && found == wanted;
+}
+
+} // namespace
+
 bool try_equal(Hpa hpa, std::span<const u8> bytes)
 {
-    std::array<u8, 128> found;
-    while (!bytes.empty()) {
-        const auto piece = bytes.first(std::min(bytes.size(), found.size()));
-        if (!try_copy_from(std::span(found).first(piece.size()), hpa) ||
-            !std::equal(piece.begin(), piece.end(), found.begin()))
+    constexpr u64 kPiece = 64;
+    const u64 pieces = bytes.size() / kPiece * kPiece;
+    if (!equal_pieces(host_ptr(hpa), bytes.data(), pieces / kPiece))
+        return false;
+    u64 at = pieces;
+    for (; at + sizeof(u64) <= bytes.size(); at += sizeof(u64))
+        if (!equal_at<u64>(hpa + at, bytes.data() + at))
             return false;
-        bytes = bytes.subspan(piece.size());
-        hpa += piece.size();
+    if (at == bytes.size())
+        return true;
+    if (bytes.size() >= sizeof(u64)) { // the last ones, some of them again
+        at = bytes.size() - sizeof(u64);
+        return equal_at<u64>(hpa + at, bytes.data() + at);
     }
+    for (; at < bytes.size(); ++at)
+        if (!equal_at<u8>(hpa + at, bytes.data() + at))
+            return false;
     return true;
 }
 

@@ -131,6 +131,42 @@ TEST_P(SelfModifying, TheHostBetweenEntries)
     }
 }
 
+// Often enough for the page to be remembered as a whole: what was there before comes back, is seen to come
+// back, and so is code beside it that had not run yet.
+TEST_P(SelfModifying, TheHostPutsBackWhatWasThere)
+{
+    constexpr u64 kFunction = 0x20000, kBeside = 0x20800;
+    machine.code(kBeside, std::array<u8, 3>{0xb1, 0, 0xc3}); // mov cl, 0; ret
+    machine.gpr(Gpr::rdx) = kFunction;
+    machine.gpr(Gpr::rbx) = kBeside;
+    for (u8 turn = 0; turn < 24; ++turn) {
+        const u8 value = turn % 8 < 4 ? 1 : 2;
+        const u8 beside = turn / 2 % 4;
+        machine.code(kFunction, std::array<u8, 3>{0xb0, value, 0xc3}); // mov al, imm8; ret
+        machine.code(kBeside + 1, std::array<u8, 1>{beside});
+        EXPECT_EQ(machine.run({0xff, 0xd2}), ExitReason::VMCALL);
+        EXPECT_EQ(machine.gpr(Gpr::rax) & 0xff, value) << +turn;
+        if (turn % 3 == 0)
+            continue; // translated later than the page was looked at
+        EXPECT_EQ(machine.run({0xff, 0xd3}), ExitReason::VMCALL);
+        EXPECT_EQ(machine.gpr(Gpr::rcx) & 0xff, beside) << +turn;
+    }
+}
+
+// Data beside the code changes between all entries; the code is compared by itself then.
+TEST_P(SelfModifying, TheHostWritesDataBesideCode)
+{
+    constexpr u64 kFunction = 0x20000;
+    machine.gpr(Gpr::rdx) = kFunction;
+    for (u8 turn = 0; turn < 12; ++turn) {
+        const u8 value = turn / 4;
+        machine.code(kFunction, std::array<u8, 3>{0xb0, value, 0xc3});
+        machine.put<u8>(kFunction + 0x100, turn);
+        EXPECT_EQ(machine.run({0xff, 0xd2}), ExitReason::VMCALL);
+        EXPECT_EQ(machine.gpr(Gpr::rax) & 0xff, value) << +turn;
+    }
+}
+
 // A loop that calls a function without end, and another processor that writes its immediate: SDM,
 // "Cross-modifying code". The loop ends when it has seen the new code.
 TEST_P(SelfModifying, AnotherProcessor)

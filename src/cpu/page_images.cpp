@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Images of pages: made, compared, forgotten.
+#include "cpu/page_images.h"
+
+#include "mem/guest_access.h"
+
+namespace seamless::cpu {
+
+bool PageImages::same(u64 page, bool again)
+{
+    Image* image = place(page).get();
+    if (!image || image->page != page || !image->taken)
+        return false;
+    if (std::exchange(image->looked, suspicions_) == suspicions_ && !again)
+        return true;
+    return mem::try_equal(Hpa(page), image->bytes);
+}
+
+bool PageImages::take(u64 page)
+{
+    std::unique_ptr<Image>& image = place(page);
+    if (!image)
+        image = std::make_unique<Image>();
+    const bool before = std::exchange(image->page, page) == page;
+    image->taken = before && mem::try_copy_from(image->bytes, Hpa(page));
+    image->looked = suspicions_;
+    return image->taken;
+}
+
+void PageImages::forget(u64 page)
+{
+    Image* image = place(page).get();
+    if (image && image->page == page)
+        image->taken = false;
+}
+
+} // namespace seamless::cpu
