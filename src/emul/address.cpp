@@ -36,17 +36,17 @@ u64 Emulator::offset_of(const ZydisDecodedOperand& operand) const
     const auto& m = operand.mem;
     u64 offset = m.disp.has_displacement ? static_cast<u64>(m.disp.value) : 0;
     if (m.base == ZYDIS_REGISTER_RIP || m.base == ZYDIS_REGISTER_EIP)
-        offset += rip_ + insn_.length();
+        offset += rip_ + insn_->length();
     else if (m.base != ZYDIS_REGISTER_NONE)
         offset += regs_.read(m.base);
     if (m.index != ZYDIS_REGISTER_NONE)
         offset += regs_.read(m.index) * m.scale;
-    if ((row_->form & kBitOffset) && insn_.operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER) {
+    if ((row_->form & kBitOffset) && insn_->operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER) {
         // The bit's number is signed and counts from the operand's start, which moves by whole operands.
-        const u64 number = sign_extend(regs_.read(insn_.operands[1].reg.value), operand.size);
+        const u64 number = sign_extend(regs_.read(insn_->operands[1].reg.value), operand.size);
         offset += sign_extend((number & ~u64{operand.size - 1u}) >> 3, 61);
     }
-    return truncate(offset, insn_.z.address_width / 8u);
+    return truncate(offset, insn_->z.address_width / 8u);
 }
 
 bool Emulator::canonical(u64 address)

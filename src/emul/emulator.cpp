@@ -55,7 +55,7 @@ Result<void, X86Emul> Emulator::fetch_more()
 }
 
 // LOCK where it is not allowed is #UD, of an instruction that could be emulated without it.
-bool Emulator::is_lockable_without_lock()
+bool Emulator::is_lockable_without_lock() const
 {
     constexpr u8 kLock = 0xf0;
     std::array<u8, ZYDIS_MAX_INSTRUCTION_LENGTH> rest{};
@@ -63,18 +63,16 @@ bool Emulator::is_lockable_without_lock()
     const auto end = std::copy(lock == bytes_.begin() + fetched_ ? lock : lock + 1, bytes_.begin() + fetched_,
                                std::copy(bytes_.begin(), lock, rest.begin()));
     const std::size_t length = static_cast<std::size_t>(end - rest.begin());
+    decode::Instruction insn;
     return length < fetched_ &&
-           decode::decode({rest.data(), length}, mode_, insn_) == decode::DecodeStatus::ok && find_row(insn_);
+           decode::decode({rest.data(), length}, mode_, insn) == decode::DecodeStatus::ok && find_row(insn);
 }
 
-Result<void, X86Emul> Emulator::fetch_and_decode(std::span<const u8> known)
+Result<void, X86Emul> Emulator::decode_into(Decoded& decoded)
 {
-    fetched_ = std::min(known.size(), bytes_.size());
-    std::copy_n(known.begin(), fetched_, bytes_.begin());
-    if (fetched_ == 0)
-        TRY(fetch_more());
+    decoded.row = nullptr;
     for (;;) {
-        const decode::DecodeStatus status = decode::decode({bytes_.data(), fetched_}, mode_, insn_);
+        const decode::DecodeStatus status = decode::decode({bytes_.data(), fetched_}, mode_, decoded.insn);
         if (status == decode::DecodeStatus::truncated && fetched_ < bytes_.size()) {
             TRY(fetch_more());
             continue;
@@ -85,11 +83,29 @@ Result<void, X86Emul> Emulator::fetch_and_decode(std::span<const u8> known)
             return raise(Vector::UD);
         return fail(X86EMUL_UNHANDLEABLE);
     }
-    fetched_ = insn_.length();
-    row_ = find_row(insn_);
-    if (!row_)
+    fetched_ = decoded.insn.length();
+    decoded.mode = mode_;
+    decoded.row = find_row(decoded.insn);
+    if (!decoded.row)
         return fail(X86EMUL_UNHANDLEABLE);
-    repeat_prefix_ = row_->form & kString ? repeat_prefix(insn_.z) : u8{0};
+    decoded.repeat_prefix = decoded.row->form & kString ? repeat_prefix(decoded.insn.z) : u8{0};
+    return {};
+}
+
+Result<void, X86Emul> Emulator::fetch_and_decode(std::span<const u8> known)
+{
+    fetched_ = std::min(known.size(), bytes_.size());
+    std::copy_n(known.begin(), fetched_, bytes_.begin());
+    if (fetched_ == 0)
+        TRY(fetch_more());
+    Decoded& decoded = decoded_.at(rip_);
+    if (decoded.is({bytes_.data(), fetched_}, mode_))
+        fetched_ = decoded.insn.length();
+    else
+        TRY(decode_into(decoded));
+    insn_ = &decoded.insn;
+    row_ = decoded.row;
+    repeat_prefix_ = decoded.repeat_prefix;
     return {};
 }
 
@@ -99,7 +115,7 @@ Emulation Emulator::decode(std::span<const u8> known)
     mode_ = code_size(cpu_);
     row_ = nullptr;
     exception_ = retired_ = false;
-    reads_ = {};
+    reads_.at = reads_.end = 0;
     port_.at = port_.end = 0;
     const auto done = fetch_and_decode(known);
     exception_ = !done && done.error() == X86EMUL_PROPAGATE_FAULT;
@@ -111,7 +127,7 @@ Result<void, X86Emul> Emulator::at_intercept_point(InterceptStage stage)
     if (!cpu_.in_guest_mode())
         return {};
     const X86Emul answer = cpu_.check_intercept(
-        {.stage = stage, .rip = rip_, .next_rip = rip_ + insn_.length(), .insn = insn()});
+        {.stage = stage, .rip = rip_, .next_rip = rip_ + insn_->length(), .insn = insn()});
     if (answer != X86EMUL_CONTINUE)
         return fail(answer);
     return {};
@@ -119,7 +135,7 @@ Result<void, X86Emul> Emulator::at_intercept_point(InterceptStage stage)
 
 void Emulator::finish(u64 rip, u64 rflags_value)
 {
-    regs_.store(cpu_);
+    regs_.store();
     new_rip_ = mode_ == decode::CodeSize::bits64 ? rip : static_cast<u32>(rip);
     new_rflags_ = rflags_value;
     retired_ = true;
@@ -169,9 +185,9 @@ Result<void, X86Emul> Emulator::compute(Operation& op)
 Result<void, X86Emul> Emulator::run()
 {
     const u64 flags = cpu_.rflags();
-    next_rip_ = rip_ + insn_.length();
+    next_rip_ = rip_ + insn_->length();
     TRY(check_exceptions());
-    if (repeated() && regs_.read(Gpr::rcx, insn_.z.address_width / 8u) == 0) {
+    if (repeated() && regs_.read(Gpr::rcx, insn_->z.address_width / 8u) == 0) {
         finish(next_rip_, flags & ~rflags::RF);
         return {};
     }
@@ -195,11 +211,11 @@ Emulation Emulator::execute()
     exception_ = retired_ = again_ = false;
     if (!row_) // a completion without anything decoded
         return Emulation::FAILED;
-    regs_.load(cpu_);
+    regs_.forget();
     reads_.at = 0; // what was read before is read from memory of the passes
     const auto done = run();
     if (done) {
-        reads_ = {};
+        reads_.at = reads_.end = 0;
         return again_ ? Emulation::RESTART : Emulation::OK;
     }
     exception_ = done.error() == X86EMUL_PROPAGATE_FAULT;

@@ -7,7 +7,7 @@
 #include <array>
 
 #include "base/result.h"
-#include "decode/instruction.h"
+#include "emul/decoded.h"
 #include "emul/emulated_cpu.h"
 #include "emul/registers.h"
 #include "emul/table.h"
@@ -56,7 +56,8 @@ class Emulator {
     // emulator.cpp
     [[nodiscard]] Try<void> fetch_and_decode(std::span<const u8> known);
     [[nodiscard]] Try<void> fetch_more();
-    [[nodiscard]] bool is_lockable_without_lock();
+    [[nodiscard]] Try<void> decode_into(Decoded& decoded);
+    [[nodiscard]] bool is_lockable_without_lock() const;
     [[nodiscard]] Try<void> run();
     [[nodiscard]] Try<void> check_exceptions();
     [[nodiscard]] Try<void> compute(Operation& op);
@@ -113,14 +114,15 @@ class Emulator {
     [[nodiscard]] unsigned cpl() const;
 
     EmulatedCpu& cpu_;
-    decode::Instruction insn_{};
+    DecodedInstructions decoded_;
+    const decode::Instruction* insn_ = nullptr; // one of them, as are row_ and repeat_prefix_
     const Row* row_ = nullptr;
     decode::CodeSize mode_{};
     std::array<u8, ZYDIS_MAX_INSTRUCTION_LENGTH> bytes_{};
     std::size_t fetched_ = 0;
     u64 rip_ = 0;
     u8 repeat_prefix_ = 0; // F2, F3, or 0
-    Registers regs_;
+    Registers regs_{cpu_};
     ReadCache reads_;
     PortCache port_;
     unsigned elements_ = 1; // of a repeated instruction that this pass moves

@@ -37,7 +37,7 @@ Seg Emulator::segment_of(ZydisRegister r)
 
 bool Emulator::has_sole_memory_operand() const
 {
-    return std::ranges::count_if(insn_.all_operands(), is_memory) == 1 && !repeated();
+    return std::ranges::count_if(insn_->all_operands(), is_memory) == 1 && !repeated();
 }
 
 Result<Emulator::Wide, X86Emul> Emulator::read_wide(const LinearAccess& access, unsigned bytes)
@@ -106,8 +106,8 @@ Result<void, X86Emul> Emulator::write_operand(const ZydisDecodedOperand& operand
 
 Result<void, X86Emul> Emulator::read_operands(Operation& op)
 {
-    const ZydisDecodedOperand& first = insn_.operands[0];
-    const ZydisDecodedOperand& second = insn_.operands[1];
+    const ZydisDecodedOperand& first = insn_->operands[0];
+    const ZydisDecodedOperand& second = insn_->operands[1];
     const u32 form = row_->form;
     op.size = (form & kPortOut ? second.size : first.size) / 8u;
     op.src_size = second.size / 8u;
@@ -126,7 +126,7 @@ Result<void, X86Emul> Emulator::read_operands(Operation& op)
     if (form & kPortIn)
         op.src = TRY(read_port(op.size));
     if (form & kReadCount)
-        op.count = TRY(read_operand(insn_.operands[2], false)).low;
+        op.count = TRY(read_operand(insn_->operands[2], false)).low;
     return {};
 }
 
@@ -134,7 +134,7 @@ Result<void, X86Emul> Emulator::read_operands(Operation& op)
 Result<void, X86Emul> Emulator::write_operands(const Operation& op)
 {
     const u32 form = row_->form;
-    const ZydisDecodedOperand& first = insn_.operands[0];
+    const ZydisDecodedOperand& first = insn_->operands[0];
     if (form & kPortOut) {
         const auto port = static_cast<u16>(regs_.read(Gpr::rdx, 2));
         u8 data[sizeof op.dst];
@@ -146,7 +146,7 @@ Result<void, X86Emul> Emulator::write_operands(const Operation& op)
     else if ((form & kWriteDst) && is_memory(first))
         TRY(write_operand(first, {op.dst, op.dst_high}));
     if (form & kWriteSrc)
-        TRY(write_operand(insn_.operands[1], {.low = op.src}));
+        TRY(write_operand(insn_->operands[1], {.low = op.src}));
     if ((form & kWriteDst) && !is_memory(first) && op.write_dst)
         TRY(write_operand(first, {op.dst, op.dst_high}));
     if (op.write_accumulator)

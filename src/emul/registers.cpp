@@ -2,6 +2,8 @@
 // Partial registers. SDM: "General-Purpose Registers in 64-Bit Mode".
 #include "emul/registers.h"
 
+#include <bit>
+
 namespace seamless::emul {
 
 using spec::Gpr;
@@ -26,42 +28,44 @@ unsigned bytes_of(ZydisRegister r)
 
 } // namespace
 
-void Registers::load(EmulatedCpu& cpu)
+u64& Registers::value(Gpr r) const
 {
-    for (unsigned i = 0; i < spec::kGprCount; ++i)
-        value_[i] = cpu.gpr(static_cast<Gpr>(i));
-    changed_ = 0;
+    const auto n = static_cast<unsigned>(r);
+    if (!(known_ >> n & 1)) {
+        value_[n] = cpu_.gpr(r);
+        known_ |= 1u << n;
+    }
+    return value_[n];
 }
 
-void Registers::store(EmulatedCpu& cpu) const
+void Registers::store() const
 {
-    for (unsigned i = 0; i < spec::kGprCount; ++i)
-        if (changed_ >> i & 1)
-            cpu.set_gpr(static_cast<Gpr>(i), value_[i]);
+    for (u32 left = changed_; left != 0; left &= left - 1) {
+        const auto n = static_cast<unsigned>(std::countr_zero(left));
+        cpu_.set_gpr(static_cast<Gpr>(n), value_[n]);
+    }
 }
 
 u64 Registers::read(ZydisRegister r) const
 {
-    const u64 value = value_[static_cast<unsigned>(number_of(r))];
-    return is_high_byte(r) ? field(value, 15, 8) : truncate(value, bytes_of(r));
+    const u64 whole = value(number_of(r));
+    return is_high_byte(r) ? field(whole, 15, 8) : truncate(whole, bytes_of(r));
 }
 
-void Registers::write(ZydisRegister r, u64 value)
+void Registers::write(ZydisRegister r, u64 to)
 {
-    if (is_high_byte(r)) {
-        const auto n = static_cast<unsigned>(number_of(r));
-        write(number_of(r), 8, with_field(value_[n], 15, 8, value));
-        return;
-    }
-    write(number_of(r), bytes_of(r), value);
+    const Gpr n = number_of(r);
+    if (is_high_byte(r))
+        write(n, 8, with_field(value(n), 15, 8, to));
+    else
+        write(n, bytes_of(r), to);
 }
 
-void Registers::write(Gpr r, unsigned bytes, u64 value)
+void Registers::write(Gpr r, unsigned bytes, u64 to)
 {
-    const auto n = static_cast<unsigned>(r);
-    u64& reg = value_[n];
-    reg = bytes >= 4 ? truncate(value, bytes) : with_field(reg, bytes * 8 - 1, 0, value);
-    changed_ |= 1u << n;
+    u64& reg = value(r);
+    reg = bytes >= 4 ? truncate(to, bytes) : with_field(reg, bytes * 8 - 1, 0, to);
+    changed_ |= 1u << static_cast<unsigned>(r);
 }
 
 } // namespace seamless::emul

@@ -32,7 +32,7 @@ void Emulator::move_stack(u64 by)
 // The operand size, which is never 4 in 64-bit mode.
 unsigned Emulator::stack_operand() const
 {
-    const unsigned bytes = insn_.z.operand_width / 8u;
+    const unsigned bytes = insn_->z.operand_width / 8u;
     return mode_ == decode::CodeSize::bits64 && bytes == 4 ? 8 : bytes;
 }
 
@@ -68,7 +68,7 @@ Result<void, X86Emul> Emulator::branch(u64 target, unsigned bytes)
 // In 64-bit mode near branches have no other size.
 unsigned Emulator::branch_operand() const
 {
-    return mode_ == decode::CodeSize::bits64 ? 8 : insn_.z.operand_width / 8u;
+    return mode_ == decode::CodeSize::bits64 ? 8 : insn_->z.operand_width / 8u;
 }
 
 Steps::Done Steps::push(Emulator& e, Operation& op) { return e.push(op.dst, e.stack_operand()); }
@@ -158,7 +158,7 @@ Steps::Done Steps::ret(Emulator& e, Operation&)
 {
     const unsigned bytes = e.branch_operand();
     TRY(e.branch(TRY(e.pop(bytes)), bytes));
-    e.move_stack(e.insn_.z.raw.imm[0].value.u); // zero if there is none
+    e.move_stack(e.insn_->z.raw.imm[0].value.u); // zero if there is none
     return {};
 }
 

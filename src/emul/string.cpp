@@ -20,7 +20,7 @@ constexpr u64 kPage = 4096;
 // is KVM's rule.
 Result<void, X86Emul> Emulator::refill_port_cache(u16 port, unsigned size)
 {
-    const u64 count = repeated() ? regs_.read(Gpr::rcx, insn_.z.address_width / 8u) : 1;
+    const u64 count = repeated() ? regs_.read(Gpr::rcx, insn_->z.address_width / 8u) : 1;
     const u64 at = regs_.read(Gpr::rdi, 8) % kPage;
     const u64 in_page = cpu_.rflags() & rflags::DF ? at : kPage - at;
     const u64 wanted = std::max<u64>(std::min({in_page, port_.data.size() / size, count}), 1);
@@ -48,7 +48,7 @@ Result<u64, X86Emul> Emulator::read_port(unsigned size)
 Result<void, X86Emul> Emulator::write_ahead(unsigned size)
 {
     const unsigned bytes = elements_ * size;
-    const u64 linear = TRY(linear_of(insn_.operands[0], bytes, true));
+    const u64 linear = TRY(linear_of(insn_->operands[0], bytes, true));
     TRY(write_memory({.linear = linear, .sole = has_sole_memory_operand()},
                      {port_.data.data() + port_.at, bytes}));
     port_.at += bytes;
@@ -58,8 +58,8 @@ Result<void, X86Emul> Emulator::write_ahead(unsigned size)
 // SI, DI: the elements on, in the direction of DF.
 void Emulator::advance_string()
 {
-    const unsigned width = insn_.z.address_width / 8u;
-    for (const ZydisDecodedOperand& operand : insn_.all_operands()) {
+    const unsigned width = insn_->z.address_width / 8u;
+    for (const ZydisDecodedOperand& operand : insn_->all_operands()) {
         if (operand.type != ZYDIS_OPERAND_TYPE_MEMORY)
             continue;
         const u64 distance = operand.size / 8u * u64{elements_};
@@ -75,7 +75,7 @@ void Emulator::advance_string()
 // Counts the elements of a repeated instruction; true if ZF ends it.
 bool Emulator::count_down(u64 flags)
 {
-    const unsigned width = insn_.z.address_width / 8u;
+    const unsigned width = insn_->z.address_width / 8u;
     regs_.write(Gpr::rcx, width, regs_.read(Gpr::rcx, width) - elements_);
     const bool zero = flags & rflags::ZF;
     return (row_->form & kUntilZf) && (repeat_prefix_ == kRepne ? zero : !zero);

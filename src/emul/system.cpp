@@ -26,7 +26,7 @@ Steps::Done Steps::compare_exchange_8_bytes(Emulator& e, Operation& op)
 // CLFLUSH, as KVM has it: a byte is read.
 Steps::Done Steps::touch(Emulator& e, Operation&)
 {
-    const u64 linear = TRY(e.linear_of(e.insn_.operands[0], 1, false));
+    const u64 linear = TRY(e.linear_of(e.insn_->operands[0], 1, false));
     TRY(e.read_memory({.linear = linear, .sole = e.has_sole_memory_operand()}, 1));
     return {};
 }
@@ -34,13 +34,13 @@ Steps::Done Steps::touch(Emulator& e, Operation&)
 // XLAT
 Steps::Done Steps::translate(Emulator& e, Operation&)
 {
-    const auto operands = e.insn_.all_operands();
+    const auto operands = e.insn_->all_operands();
     const auto memory = std::ranges::find(operands, ZYDIS_OPERAND_TYPE_MEMORY, &ZydisDecodedOperand::type);
     if (memory == operands.end())
         return fail(X86EMUL_UNHANDLEABLE);
     // Zydis leaves AL out of the address.
     const u64 offset =
-        truncate(e.offset_of(*memory) + e.regs_.read(Gpr::rax, 1), e.insn_.z.address_width / 8u);
+        truncate(e.offset_of(*memory) + e.regs_.read(Gpr::rax, 1), e.insn_->z.address_width / 8u);
     const u64 linear = TRY(e.linearize(Emulator::segment_of(memory->mem.segment), offset, 1, false, false));
     e.regs_.write(Gpr::rax, 1,
                   TRY(e.read_memory({.linear = linear, .sole = e.has_sole_memory_operand()}, 1)));
@@ -88,7 +88,7 @@ Steps::Done Steps::store_x87_status(Emulator& e, Operation& op)
 
 Steps::Done Steps::store_segment(Emulator& e, Operation& op)
 {
-    op.dst = e.cpu_.segment(Emulator::segment_of(e.insn_.operands[1].reg.value)).selector;
+    op.dst = e.cpu_.segment(Emulator::segment_of(e.insn_->operands[1].reg.value)).selector;
     return {};
 }
 

@@ -15,5 +15,9 @@ class Vm;
 // before it are done. Takes slots_lock, shared.
 [[nodiscard]] bool kvm_read_guest(Vm& vm, u64 gpa, void* data, std::size_t bytes);
 [[nodiscard]] bool kvm_write_guest(Vm& vm, u64 gpa, const void* data, std::size_t bytes);
+// The same for an instruction that has exited: its processor is there to recover from a host fault, so that
+// the host's kernel need not be asked.
+[[nodiscard]] bool kvm_vcpu_read_guest(Vm& vm, u64 gpa, void* data, std::size_t bytes);
+[[nodiscard]] bool kvm_vcpu_write_guest(Vm& vm, u64 gpa, const void* data, std::size_t bytes);
 
 } // namespace seamless::kvm

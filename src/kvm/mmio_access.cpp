@@ -116,14 +116,13 @@ X86Emul VcpuEmulation::fetch(u64 linear, std::span<u8> bytes)
     const auto gpa = translate(linear, Access::fetch);
     if (!gpa)
         return gpa.error();
-    const bool read = kvm_read_guest(vcpu_.vm(), gpa.value().value(), bytes.data(), bytes.size());
+    const bool read = kvm_vcpu_read_guest(vcpu_.vm(), gpa.value().value(), bytes.data(), bytes.size());
     return read ? X86EMUL_CONTINUE : X86EMUL_UNHANDLEABLE; // KVM fetches from memory only
 }
 
 bool VcpuEmulation::is_mmio(u64 gpa) const
 {
     const Vcpu::MmioCache& cache = vcpu_.mmio_cache;
-    const std::shared_lock slots(vcpu_.vm().slots_lock);
     return align_down(gpa, kPageSize) == kApicPage || (cache.valid && cache.gfn == gfn_of(Gpa(gpa)) &&
                                                        cache.generation == vcpu_.vm().slots.generation());
 }
@@ -157,8 +156,8 @@ X86Emul VcpuEmulation::read_write_page(const emul::LinearAccess& access, std::si
         gpa = translated.value().value();
     }
     u8* const data = value_.data() + at;
-    if (!is_mmio(gpa) && (write ? kvm_write_guest(vcpu_.vm(), gpa, data, bytes)
-                                : kvm_read_guest(vcpu_.vm(), gpa, data, bytes)))
+    if (!is_mmio(gpa) && (write ? kvm_vcpu_write_guest(vcpu_.vm(), gpa, data, bytes)
+                                : kvm_vcpu_read_guest(vcpu_.vm(), gpa, data, bytes)))
         return X86EMUL_CONTINUE;
     if (write)
         TRACE(vcpu_.trace(), trace::Event::kvm_mmio, "write", bytes, gpa, traced_value(data, bytes));

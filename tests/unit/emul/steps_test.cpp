@@ -52,6 +52,27 @@ TEST(EmulSteps, JumpsAndCallsGoWhereTheDeviceSays)
     EXPECT_EQ(cpu.get<u64>(kStack - 16), 0u);
 }
 
+// What was decoded at an address before is used only if the same bytes are there, in the same mode.
+TEST(EmulSteps, AnAddressWhereCodeChangesIsDecodedAnew)
+{
+    StepCpu cpu;
+    for (int i = 0; i < 3; ++i) {
+        cpu.put<u64>(kDevice, 0x1122334455667788);
+        ASSERT_EQ(cpu.run({0x8b, 0x07}), Emulation::OK); // mov eax, [rdi]
+        EXPECT_EQ(cpu[Gpr::rax], 0x55667788u);
+        ASSERT_EQ(cpu.run({0x8a, 0x0f}), Emulation::OK); // mov cl, [rdi]
+        EXPECT_EQ(cpu[Gpr::rcx] & 0xff, 0x88u);
+        EXPECT_EQ(cpu.run({0x0f, 0x0b}), Emulation::FAILED);  // ud2
+        EXPECT_EQ(cpu.emulator.execute(), Emulation::FAILED); // and nothing older in its place
+    }
+    ASSERT_EQ(cpu.run({0x48, 0x8b, 0x07}), Emulation::OK); // mov rax, [rdi]
+    EXPECT_EQ(cpu[Gpr::rax], 0x1122334455667788u);
+    cpu.code32();
+    ASSERT_EQ(cpu.run({0x48, 0x8b, 0x07}), Emulation::OK); // dec eax
+    EXPECT_EQ(cpu[Gpr::rax], 0x55667787u);
+    EXPECT_EQ(cpu.rip_value, kCode + 1);
+}
+
 TEST(EmulSteps, AStackInADeviceWorks)
 {
     StepCpu cpu;
