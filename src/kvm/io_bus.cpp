@@ -20,6 +20,7 @@ Result<void, Errno> IoBus::add(u64 addr, unsigned len, IoDevice& device)
     };
     const Range range{addr, len, &device};
     ranges_.insert(std::upper_bound(ranges_.begin(), ranges_.end(), range, before), range);
+    empty_.store(false);
     return {};
 }
 
@@ -27,11 +28,14 @@ void IoBus::remove(const IoDevice& device)
 {
     const std::unique_lock lock(mutex_);
     std::erase_if(ranges_, [&](const Range& r) { return r.device == &device; });
+    empty_.store(ranges_.empty());
 }
 
 template <typename Access>
 bool IoBus::offer(u64 addr, unsigned len, Access access)
 {
+    if (empty_.load())
+        return false;
     const std::shared_lock lock(mutex_);
     for (const Range& range : ranges_) {
         if (range.addr > addr)

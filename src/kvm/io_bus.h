@@ -3,6 +3,7 @@
 // of its devices in turn until one claims it. A range of length 0 matches its address with any access length.
 #pragma once
 
+#include <atomic>
 #include <shared_mutex>
 #include <vector>
 
@@ -44,6 +45,7 @@ class IoBus {
 
     std::shared_mutex mutex_;
     std::vector<Range> ranges_;
+    std::atomic<bool> empty_ = true; // nothing to look for, nor to lock
 };
 
 } // namespace seamless::kvm

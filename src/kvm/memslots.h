@@ -3,6 +3,7 @@
 // The generation counts their changes; MMIO SPTEs of plain VMs carry it, to be recognised as out of date.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <vector>
@@ -50,13 +51,14 @@ class Memslots {
 
     // 2 for each update of an ordinary VM (it counts its address spaces: normal and SMM), 1 for one with
     // private memory.
-    void bump_generation(unsigned address_spaces) { generation_ += address_spaces; }
-    [[nodiscard]] u64 generation() const { return generation_; }
+    void bump_generation(unsigned address_spaces) { generation_.fetch_add(address_spaces); }
+    // Any thread, without the lock: it may be older than the slots by the time it is looked at.
+    [[nodiscard]] u64 generation() const { return generation_.load(); }
 
   private:
     std::map<u32, std::unique_ptr<Memslot>> by_id_;
     std::map<u64, Memslot*> by_gfn_;
-    u64 generation_ = 0;
+    std::atomic<u64> generation_ = 0;
 };
 
 } // namespace seamless::kvm

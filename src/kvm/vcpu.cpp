@@ -141,7 +141,10 @@ Handled Vcpu::with_processor(const std::function<Handled(cpu::LogicalProcessor&)
 
 void Vcpu::serve_requests(cpu::LogicalProcessor& lp)
 {
-    const u32 requests = requests_.fetch_and(KVM_REQ_CLOCK_UPDATE); // that one takes slots_lock: not in here
+    constexpr u32 kNotHere = KVM_REQ_CLOCK_UPDATE; // that one takes slots_lock
+    if (!has_request(~kNotHere)) [[likely]]
+        return;
+    const u32 requests = requests_.fetch_and(kNotHere);
     if (requests & KVM_REQ_LOAD_MMU_PGD)
         vm_.ops.load_mmu_pgd(*this, lp);
     if (requests & KVM_REQ_TLB_FLUSH)
@@ -160,7 +163,8 @@ Handled Vcpu::vcpu_enter_guest(cpu::LogicalProcessor& lp)
         run().eoi.vector = static_cast<u8>(std::exchange(pending_ioapic_eoi, -1));
         return kToUser;
     }
-    if (requests_.fetch_and(~KVM_REQ_CLOCK_UPDATE) & KVM_REQ_CLOCK_UPDATE)
+    if (has_request(KVM_REQ_CLOCK_UPDATE) &&
+        (requests_.fetch_and(~KVM_REQ_CLOCK_UPDATE) & KVM_REQ_CLOCK_UPDATE))
         kvm_guest_time_update(*this);
     // Interrupts of the host that came meanwhile; from here on one that arrives ends the entry at once.
     if (lp.acknowledge_interrupts())

@@ -60,7 +60,7 @@ class Vcpu {
 
     // Async-signal-safe: this vCPU's thread has a signal to handle. KVM_RUN ends with EINTR.
     void signal_arrived();
-    void clear_signal() { signal_.store(false); }
+    void clear_signal() { signal_.store(false, std::memory_order_release); }
     [[nodiscard]] bool signal_pending() const { return signal_.load(std::memory_order_acquire); }
     // Any thread: do `request` before the next entry, and leave the guest for it. Gives the entry that was
     // told to, for wait_until_left(): one that began later has seen the request already.

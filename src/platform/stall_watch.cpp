@@ -48,6 +48,8 @@ class StallWatch::Watched : public cpu::LogicalProcessor {
         inner_->trace = trace;
         const GuestState before(vmcs, context);
         inner_->vm_enter(vmcs, context);
+        if (!is_ept_fault(vmcs.exit_reason) && !says_nothing(vmcs.exit_reason)) [[likely]]
+            return note(false, 0, vmcs); // whatever became of the guest, it is not such a fault again
         const GuestState after(vmcs, context);
         note(before == after, is_ept_fault(vmcs.exit_reason) ? after.hash() : 0, vmcs);
     }

@@ -131,15 +131,10 @@ void Machine::end(Outcome outcome)
     const std::lock_guard lock(mutex_);
     if (!outcome_)
         outcome_ = std::move(outcome);
+    ended_.store(true);
     for (const Vcpu& vcpu : vm_->vcpus)
         vcpu.request_exit();
     changed_.notify_all();
-}
-
-bool Machine::ended()
-{
-    const std::lock_guard lock(mutex_);
-    return outcome_.has_value();
 }
 
 std::size_t Machine::receive(std::span<const u8> bytes)

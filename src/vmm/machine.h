@@ -2,6 +2,7 @@
 // A machine: a VM, its devices, a thread for each vCPU, and the watch over how the run ends.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -62,7 +63,7 @@ class Machine : private devices::MachineEnd {
     void start_threads();
     void vcpu_thread(const Vcpu& vcpu);
     void wait_for_end(const RunOptions& options);
-    [[nodiscard]] bool ended();
+    [[nodiscard]] bool ended() const { return ended_.load(); }
     void check_progress(InspectionPort& inspection);
     void stop_threads();
 
@@ -86,7 +87,8 @@ class Machine : private devices::MachineEnd {
     std::mutex mutex_; // guards what follows
     std::condition_variable changed_;
     std::optional<Outcome> outcome_;
-    unsigned running_ = 0; // vCPU threads that have not finished
+    std::atomic<bool> ended_ = false; // there is an outcome; read without the lock
+    unsigned running_ = 0;            // vCPU threads that have not finished
     std::vector<std::thread> threads_;
     bool stuck_ = false;
 };

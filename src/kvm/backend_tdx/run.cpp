@@ -67,6 +67,8 @@ const char* name_of_reason(u32 reason)
 
 void trace_exit(const Vcpu& vcpu, const VcpuTdx& tdx)
 {
+    if (!vcpu.trace().enabled()) [[likely]]
+        return;
     const char* hw = exit_reason_name(static_cast<ExitReason>(tdx.vp_enter_ret & 0xffff));
     if (is_tdcall(tdx))
         TRACE(vcpu.trace(), trace::Event::kvm_exit, name_of_reason(tdx.exit_reason), hw, trace::Absent{},
@@ -272,7 +274,7 @@ Fastpath tdx_vcpu_run(Vcpu& vcpu, cpu::LogicalProcessor& lp)
         std::this_thread::yield();
         return Fastpath::EXIT_FASTPATH_EXIT_HANDLED;
     }
-    if (vcpu.nmi_pending.exchange(0) != 0)
+    if (vcpu.nmi_pending.load() != 0 && vcpu.nmi_pending.exchange(0) != 0)
         inject_nmi(vcpu, lp);
     // Interrupts that were posted while the vCPU was out: the processor takes them at the notification.
     if (test(__atomic_load_n(&tdx.pi().control, __ATOMIC_SEQ_CST), 0))

@@ -405,6 +405,7 @@ Result<void, Errno> Lapic::set_state(const kvm_lapic_state& state, bool ids_32bi
         const u32 version = reg(LVR);
         for (std::size_t i = 0; i < reg_.size(); ++i)
             reg_[i] = given(static_cast<u32>(i) << 4);
+        requested_.store(true);
         reg(LVR) = version;
         if (x2apic())
             set_id(); // the logical id is fixed by the id

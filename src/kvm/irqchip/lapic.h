@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <memory>
 #include <mutex>
 
@@ -104,7 +105,7 @@ class Lapic {
     [[nodiscard]] bool test_vector(u32 base_offset, u8 vector) const;
     void assign_vector(u32 base_offset, u8 vector, bool value);
     void update_ppr();
-    [[nodiscard]] int pending_locked() const;
+    [[nodiscard]] int pending_locked();
     int end_of_interrupt();
 
     // lapic_timer.cpp
@@ -126,6 +127,8 @@ class Lapic {
     mutable std::mutex mutex_;
     u64 base_;
     std::array<u32, 64> reg_{}; // by offset / 16
+    // Something may be in IRR. Read without the lock: who requests says so before he wakes the vCPU.
+    std::atomic<bool> requested_ = false;
     bool has_x2apic_ = true, has_tsc_deadline_ = true;
     struct {
         spec::apic::TimerMode mode = spec::apic::TimerMode::one_shot;

@@ -44,9 +44,10 @@ void Lapic::update_ppr()
     reg(PPR) = (task & kClass) >= service_class ? task : service_class;
 }
 
-int Lapic::pending_locked() const
+int Lapic::pending_locked()
 {
     const int vector = highest(IRR);
+    requested_.store(vector >= 0);
     return vector >= 0 && (static_cast<u32>(vector) & kClass) > (reg(PPR) & kClass) ? vector : -1;
 }
 
@@ -56,11 +57,14 @@ bool Lapic::request(u8 vector, bool level_triggered)
     const bool fresh = !test_vector(IRR, vector);
     assign_vector(TMR, vector, level_triggered);
     assign_vector(IRR, vector, true);
+    requested_.store(true);
     return fresh;
 }
 
 int Lapic::pending()
 {
+    if (!requested_.load())
+        return -1;
     const std::lock_guard lock(mutex_);
     if (!hardware_enabled())
         return -1;
@@ -70,6 +74,8 @@ int Lapic::pending()
 
 int Lapic::acknowledge()
 {
+    if (!requested_.load())
+        return -1;
     const std::lock_guard lock(mutex_);
     update_ppr();
     const int vector = pending_locked();

@@ -148,11 +148,12 @@ Result<RetPf, Errno> kvm_tdp_page_fault(PageFault& fault)
 RetPf handle_mmio_page_fault(Vcpu& vcpu, u64 gpa)
 {
     Vm& vm = vcpu.vm();
-    const std::shared_lock slots(vm.slots_lock);
     const Gfn gfn = gfn_of(Gpa(gpa));
-    const u64 generation = vm.slots.generation();
-    if (vcpu.mmio_cache.valid && vcpu.mmio_cache.gfn == gfn && vcpu.mmio_cache.generation == generation)
+    const Vcpu::MmioCache& cache = vcpu.mmio_cache;
+    if (cache.valid && cache.gfn == gfn && cache.generation == vm.slots.generation())
         return RET_PF_EMULATE;
+    const std::shared_lock slots(vm.slots_lock);
+    const u64 generation = vm.slots.generation();
     const std::lock_guard mmu(vm.mmu.lock);
     const u64 spte = vm.mmu.lookup(gfn, false);
     if (!is_mmio_spte(spte, vm.shadow_mmio_value))

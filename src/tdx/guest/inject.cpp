@@ -13,24 +13,14 @@ constexpr u32 kStiOrMovSs = interruptibility::STI | interruptibility::MOV_SS;
 
 } // namespace
 
-u64* host_register(cpu::SeamRegs& r, unsigned i)
-{
-    u64* const order[16] = {&r.rax, &r.rcx, &r.rdx, &r.rbx, nullptr, &r.rbp, &r.rsi, &r.rdi,
-                            &r.r8,  &r.r9,  &r.r10, &r.r11, &r.r12,  &r.r13, &r.r14, &r.r15};
-    return order[i];
-}
-
 After async_exit(GuestRun& run, const AsyncExit& exit)
 {
-    for (unsigned i = 0; i < kGprCount; ++i)
-        if (u64* reg = host_register(run.regs, i); reg && reg != &run.regs.rbp)
-            *reg = 0;
-    if (!(run.td.config_flags & config_flags::NO_RBP_MOD))
-        run.regs.rbp = 0;
-    run.regs.rcx = exit.qualification & 0xffffffff;
-    run.regs.rdx = exit.extended;
-    run.regs.r8 = exit.gpa & ~kPageMask;
-    run.regs.r9 = exit.intr_info;
+    const bool keeps_rbp = run.td.config_flags & config_flags::NO_RBP_MOD;
+    run.regs = {.rcx = exit.qualification & 0xffffffff,
+                .rdx = exit.extended,
+                .rbp = keeps_rbp ? run.regs.rbp : 0,
+                .r8 = exit.gpa & ~kPageMask,
+                .r9 = exit.intr_info};
     run.status = exit.status | exit.reason;
     return After::td_exit;
 }

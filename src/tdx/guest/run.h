@@ -62,7 +62,11 @@ After handle_wrmsr(GuestRun& run);
 // An EPT violation or misconfiguration that a GPA of the guest has met, in an access of `qualification`.
 After reflect_ept_violation(GuestRun& run, u64 gpa, u64 gla, u64 qualification);
 
-// Register i in the order RAX RCX RDX RBX RSP RBP RSI RDI R8..R15; RSP is not the host's to see.
-[[nodiscard]] u64* host_register(cpu::SeamRegs& regs, unsigned i);
+// In the order RAX RCX RDX RBX RSP RBP RSI RDI R8..R15; RSP is not the host's to see.
+inline constexpr u64 cpu::SeamRegs::*kHostRegisters[spec::kGprCount] = {
+    &cpu::SeamRegs::rax, &cpu::SeamRegs::rcx, &cpu::SeamRegs::rdx, &cpu::SeamRegs::rbx, nullptr,
+    &cpu::SeamRegs::rbp, &cpu::SeamRegs::rsi, &cpu::SeamRegs::rdi, &cpu::SeamRegs::r8,  &cpu::SeamRegs::r9,
+    &cpu::SeamRegs::r10, &cpu::SeamRegs::r11, &cpu::SeamRegs::r12, &cpu::SeamRegs::r13, &cpu::SeamRegs::r14,
+    &cpu::SeamRegs::r15};
 
 } // namespace seamless::tdx

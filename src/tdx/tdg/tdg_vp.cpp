@@ -18,7 +18,7 @@ TdgOutcome tdg_vp_vmcall(TdgCall& call)
     run.regs.rcx = mask;
     for (unsigned i = 0; i < spec::kGprCount; ++i)
         if (test(mask, i))
-            *host_register(run.regs, i) = run.context().gpr[i];
+            run.regs.*kHostRegisters[i] = run.context().gpr[i];
     run.vcpu.tdvmcall_mask = mask;
     run.vcpu.last_exit = LastTdExit::tdvmcall;
     return After::td_exit;

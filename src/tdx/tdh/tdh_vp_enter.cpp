@@ -17,9 +17,9 @@ void complete_tdvmcall(Vcpu& vcpu, cpu::SeamRegs& regs)
     cpu::GuestContext& c = vcpu.context;
     for (unsigned i = 0; i < kGprCount; ++i)
         if (test(vcpu.tdvmcall_mask, i))
-            c.gpr[i] = *host_register(regs, i);
+            c.gpr[i] = regs.*kHostRegisters[i];
     constexpr std::size_t kXmm0 = 160, kXmmBytes = 16; // in an XSAVE area
-    for (unsigned i = 0; i < 16; ++i)
+    for (unsigned i = 0; i < 16 && vcpu.tdvmcall_mask >> 16 != 0; ++i)
         if (test(vcpu.tdvmcall_mask, 16 + i)) // this host's SEAMCALL has no XMM registers: they are zero
             std::memset(c.xsave.bytes + kXmm0 + i * kXmmBytes, 0, kXmmBytes);
     c[Gpr::rax] = static_cast<u64>(TdxStatus::SUCCESS);
