@@ -3,10 +3,12 @@
 // caller.
 #pragma once
 
+#include <bit>
 #include <type_traits>
 #include <utility>
 #include <variant>
 
+#include "base/bits.h"
 #include "base/check.h"
 
 namespace seamless::base {
@@ -25,10 +27,27 @@ template <typename E>
 
 namespace detail {
 
-// Small trivial values are kept beside a flag, so that a Result stays within 16 bytes and returns in RAX:RDX.
+// A value and an error that are a word each, so that the Result returns in RAX:RDX. A word of several members
+// would be put together in memory, where loading it must wait for the stores.
+template <typename E>
+concept SmallError = std::is_trivially_copyable_v<E> &&(sizeof(E) == 1 || sizeof(E) == 2 || sizeof(E) == 4);
 template <typename T, typename E>
-concept Compact = std::is_trivially_copyable_v<T> && std::is_trivially_copyable_v<E> &&
-    std::is_trivially_default_constructible_v<E>;
+concept Compact = std::is_trivially_copyable_v<T> && SmallError<E>;
+
+// 0: no error.
+template <SmallError E>
+class ErrorWord {
+  public:
+    constexpr ErrorWord() = default;
+    constexpr explicit ErrorWord(E error) : word_(kError | std::bit_cast<Bits>(error)) {}
+    [[nodiscard]] constexpr bool none() const { return word_ == 0; }
+    [[nodiscard]] constexpr E error() const { return std::bit_cast<E>(static_cast<Bits>(word_)); }
+
+  private:
+    using Bits = std::conditional_t<sizeof(E) == 1, u8, std::conditional_t<sizeof(E) == 2, u16, u32>>;
+    static constexpr u64 kError = u64{1} << 32;
+    u64 word_ = 0;
+};
 
 } // namespace detail
 
@@ -69,39 +88,37 @@ class [[nodiscard]] Result {
     std::variant<T, E> state_;
 };
 
-// For values that fit a register: the discriminator and the error share one word.
 template <typename T, typename E>
 requires detail::Compact<T, E>
 class [[nodiscard]] Result<T, E> {
   public:
-    constexpr Result(T value) : value_(value), error_(), ok_(true) {}
+    constexpr Result(T value) : value_(value) {}
     template <typename F>
-    constexpr Result(Failure<F> failure) : value_(), error_(failure.error), ok_(false)
+    constexpr Result(Failure<F> failure) : value_(), error_(E(failure.error))
     {}
 
-    [[nodiscard]] constexpr bool ok() const { return ok_; }
-    constexpr explicit operator bool() const { return ok_; }
+    [[nodiscard]] constexpr bool ok() const { return error_.none(); }
+    constexpr explicit operator bool() const { return ok(); }
     [[nodiscard]] constexpr T& value()
     {
-        CHECK(ok_);
+        CHECK(ok());
         return value_;
     }
     [[nodiscard]] constexpr const T& value() const
     {
-        CHECK(ok_);
+        CHECK(ok());
         return value_;
     }
     [[nodiscard]] constexpr E error() const
     {
-        CHECK(!ok_);
-        return error_;
+        CHECK(!ok());
+        return error_.error();
     }
-    [[nodiscard]] constexpr T value_or(T other) const { return ok_ ? value_ : other; }
+    [[nodiscard]] constexpr T value_or(T other) const { return ok() ? value_ : other; }
 
   private:
     T value_;
-    E error_;
-    bool ok_;
+    detail::ErrorWord<E> error_;
 };
 
 template <typename E>
@@ -124,6 +141,27 @@ class [[nodiscard]] Result<void, E> {
   private:
     E error_;
     bool ok_;
+};
+
+template <detail::SmallError E>
+class [[nodiscard]] Result<void, E> {
+  public:
+    constexpr Result() = default;
+    template <typename F>
+    constexpr Result(Failure<F> failure) : error_(E(failure.error))
+    {}
+
+    [[nodiscard]] constexpr bool ok() const { return error_.none(); }
+    constexpr explicit operator bool() const { return ok(); }
+    constexpr void value() const { CHECK(ok()); }
+    [[nodiscard]] constexpr E error() const
+    {
+        CHECK(!ok());
+        return error_.error();
+    }
+
+  private:
+    detail::ErrorWord<E> error_;
 };
 
 } // namespace seamless::base
