@@ -53,6 +53,7 @@ bool Core::ensure_engine()
         if (!engine)
             return false;
         engine_ = std::move(engine).value();
+        frame_.prepare();
         started_.store(true);
     }
     return true;

@@ -47,12 +47,12 @@ FwCfg::FwCfg(DmaMemory& memory) : memory_(memory)
 
 void FwCfg::add(FwCfgKey key, std::vector<u8> content)
 {
-    items_[static_cast<u16>(key)] = Item{.owned = std::move(content), .external = {}};
+    items_[static_cast<u16>(key)] = Item{.owned = std::move(content)};
 }
 
-void FwCfg::add_external(FwCfgKey key, std::span<const u8> content)
+void FwCfg::add_external(FwCfgKey key, std::span<const u8> content, WasRead was_read)
 {
-    items_[static_cast<u16>(key)] = Item{.owned = {}, .external = content};
+    items_[static_cast<u16>(key)] = Item{.external = content, .was_read = std::move(was_read)};
 }
 
 void FwCfg::add_number(FwCfgKey key, u64 value, unsigned bytes)
@@ -66,7 +66,7 @@ void FwCfg::add_file(const std::string& name, std::vector<u8> content)
 {
     const auto key = static_cast<u16>(static_cast<u16>(FwCfgKey::FILE_FIRST) + files_.size());
     files_[name] = {.key = key, .size = static_cast<u32>(content.size())};
-    items_[key] = Item{.owned = std::move(content), .external = {}};
+    items_[key] = Item{.owned = std::move(content)};
     write_directory();
 }
 
@@ -169,6 +169,8 @@ bool FwCfg::read_to(u64 address, u32 length)
     if (!content.empty() && !memory_.write(address, content))
         return false;
     position_ += content.size();
+    if (const auto item = items_.find(selected_); item != items_.end() && item->second.was_read)
+        item->second.was_read(content);
     return content.size() == length || memory_.fill_zero(address + content.size(), length - content.size());
 }
 

@@ -3,6 +3,7 @@
 // byte by byte or by DMA. QEMU: "QEMU Firmware Configuration (fw_cfg) Device".
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -40,7 +41,9 @@ class FwCfg : public BusDevice {
 
     // An item that is kept here, or one that stays where it is and must outlive the device.
     void add(FwCfgKey key, std::vector<u8> content);
-    void add_external(FwCfgKey key, std::span<const u8> content);
+    // `was_read` hears of each part that the guest has got, so that its owner need not keep it at hand.
+    using WasRead = std::function<void(std::span<const u8> part)>;
+    void add_external(FwCfgKey key, std::span<const u8> content, WasRead was_read = {});
     // Little-endian, `bytes` wide.
     void add_number(FwCfgKey key, u64 value, unsigned bytes);
     // A named file; names are at most kMaxName bytes and unique.
@@ -53,6 +56,7 @@ class FwCfg : public BusDevice {
     struct Item {
         std::vector<u8> owned;
         std::span<const u8> external;
+        WasRead was_read;
         [[nodiscard]] std::span<const u8> bytes() const { return external.empty() ? owned : external; }
     };
     struct File {

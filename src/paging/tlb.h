@@ -30,7 +30,12 @@ class Tlb {
     static constexpr std::size_t kFirstGlobal = 2 * kSecond;
     static constexpr std::size_t kSecondGlobal = kFirstGlobal + kEntries * sizeof(u64);
 
-    Tlb() { flush_all(); }
+    // To be called once, first: until then none of the arrays takes memory.
+    void prepare()
+    {
+        for (unsigned i = 0; i < kEntries; ++i)
+            clear(i);
+    }
 
     // No address whose index is `i` hits this tag, nor comes within a page of it: a lookup may add the
     // access's size.
@@ -126,16 +131,11 @@ class Tlb {
         clear(first_[i], i);
         clear(second_[i], i);
     }
-    void flush_all()
-    {
-        for (unsigned i = 0; i < kEntries; ++i)
-            clear(i);
-    }
 
     std::array<TlbEntry, kEntries> first_; // these four first: translated code knows their places
     std::array<TlbEntry, kEntries> second_;
-    std::array<u64, kEntries> first_global_{}; // 1 or 0
-    std::array<u64, kEntries> second_global_{};
+    std::array<u64, kEntries> first_global_; // 1 or 0
+    std::array<u64, kEntries> second_global_;
     std::vector<u16> filled_;      // entries that may be valid
     std::bitset<kEntries> listed_; // those in filled_
 };

@@ -10,18 +10,21 @@ namespace {
 using devices::FwCfg;
 using devices::FwCfgKey;
 
-void add_sized(FwCfg& fw_cfg, FwCfgKey size, FwCfgKey data, std::span<const u8> content)
+void add_sized(FwCfg& fw_cfg, FwCfgKey size, FwCfgKey data, std::span<const u8> content,
+               FwCfg::WasRead was_read = {})
 {
     fw_cfg.add_number(size, content.size(), 4);
-    fw_cfg.add_external(data, content);
+    fw_cfg.add_external(data, content, std::move(was_read));
 }
 
 // The setup part is delivered as the file has it: who measures it sees the kernel's own bytes.
 void add_linux(FwCfg& fw_cfg, const LinuxPayload& payload)
 {
     add_sized(fw_cfg, FwCfgKey::SETUP_SIZE, FwCfgKey::SETUP_DATA, payload.setup());
-    add_sized(fw_cfg, FwCfgKey::KERNEL_SIZE, FwCfgKey::KERNEL_DATA, payload.rest());
-    add_sized(fw_cfg, FwCfgKey::INITRD_SIZE, FwCfgKey::INITRD_DATA, payload.initrd.bytes());
+    add_sized(fw_cfg, FwCfgKey::KERNEL_SIZE, FwCfgKey::KERNEL_DATA, payload.rest(),
+              [&file = payload.kernel](std::span<const u8> part) { file.release(part); });
+    add_sized(fw_cfg, FwCfgKey::INITRD_SIZE, FwCfgKey::INITRD_DATA, payload.initrd.bytes(),
+              [&file = payload.initrd](std::span<const u8> part) { file.release(part); });
     add_sized(fw_cfg, FwCfgKey::CMDLINE_SIZE, FwCfgKey::CMDLINE_DATA, payload.command_line_bytes());
 }
 

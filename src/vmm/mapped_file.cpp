@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/address.h"
+
 namespace seamless::vmm {
 namespace {
 
@@ -47,6 +49,15 @@ MappedFile::~MappedFile()
 {
     if (address_ != nullptr)
         ::munmap(address_, size_);
+}
+
+// Whole pages only; one that two parts share stays.
+void MappedFile::release(std::span<const u8> part) const
+{
+    const u64 begin = align_up(reinterpret_cast<u64>(part.data()), kPageSize);
+    const u64 end = align_down(reinterpret_cast<u64>(part.data() + part.size()), kPageSize);
+    if (begin < end)
+        ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 } // namespace seamless::vmm

@@ -28,6 +28,9 @@ class MappedFile {
     }
     ~MappedFile();
 
+    // A part of bytes() that has been read is not wanted soon: the process keeps no memory for it.
+    void release(std::span<const u8> part) const;
+
     [[nodiscard]] std::span<const u8> bytes() const { return {static_cast<const u8*>(address_), size_}; }
 
   private:

@@ -63,15 +63,18 @@ Block* CodeCache::find_older(Hpa start, u32 key)
     return it->second.get();
 }
 
-const Block* CodeCache::containing(u64 at) const
+const Block* CodeCache::containing(u64 at)
 {
-    const u32 offset = static_cast<u32>(at - address());
-    const std::vector<Placed>& list = offset < half() ? placed_ : cold_placed_;
+    Placed* placed = placed_at(static_cast<u32>(at - address()));
+    return placed ? placed->block : nullptr;
+}
+
+CodeCache::Placed* CodeCache::placed_at(u32 offset)
+{
+    std::vector<Placed>& list = offset < half() ? placed_ : cold_placed_;
     const auto it =
         std::ranges::upper_bound(list, offset, {}, [](const Placed& placed) { return placed.range.begin; });
-    if (it == list.begin() || offset >= std::prev(it)->range.end)
-        return nullptr;
-    return std::prev(it)->block;
+    return it == list.begin() || offset >= std::prev(it)->range.end ? nullptr : &*std::prev(it);
 }
 
 void CodeCache::remove(Block& block)
@@ -97,6 +100,15 @@ bool CodeCache::must_verify(u64 page, u64 suspicions, bool always)
 {
     const auto it = by_page_.find(page);
     return it != by_page_.end() && (std::exchange(it->second.verified, suspicions) != suspicions || always);
+}
+
+void CodeCache::free_removed()
+{
+    for (const std::unique_ptr<Block>& block : removed_)
+        for (const u32 begin : {block->code.begin, block->cold.begin})
+            if (Placed* placed = placed_at(begin); placed && placed->block == block.get())
+                placed->block = nullptr;
+    removed_.clear();
 }
 
 void CodeCache::drop_blocks()

@@ -44,9 +44,12 @@ class CodeCache {
         return find_older(start, key);
     }
     // The block that executes at host address `at`, or nullptr.
-    [[nodiscard]] const Block* containing(u64 at) const;
+    [[nodiscard]] const Block* containing(u64 at);
     [[nodiscard]] bool contains(u64 at) const { return at - address() < size_; }
     void remove(Block& block);
+    // Nothing of this cache is executing: what was removed goes, but for its code's place.
+    void free_removed();
+    [[nodiscard]] bool has_removed() const { return !removed_.empty(); }
     void drop_blocks();
     // The blocks that have bytes in `page` (a host page). Valid until one is added or removed.
     [[nodiscard]] std::span<Block* const> blocks_of(u64 page) const;
@@ -90,8 +93,9 @@ class CodeCache {
     [[nodiscard]] Recent& recent_of(const Key& key) { return recent_[Hash()(key) >> (64 - kRecentBits)]; }
     struct Placed {
         CodeRange range;
-        Block* block;
+        Block* block; // nullptr: removed and freed
     };
+    [[nodiscard]] Placed* placed_at(u32 offset);
 
     u8* writable_;
     u8* executable_;
@@ -108,7 +112,7 @@ class CodeCache {
         u64 verified = 0;
     };
     std::unordered_map<u64, Page> by_page_;
-    std::vector<std::unique_ptr<Block>> removed_; // may still be executing: freed with the next drop
+    std::vector<std::unique_ptr<Block>> removed_; // may still be executing
 };
 
 } // namespace seamless::cpu

@@ -104,6 +104,16 @@ void Engine::drop_or_postpone(Block& block)
     __atomic_store_n(&frame_.request, kRequest, __ATOMIC_SEQ_CST);
 }
 
+// Between two runs: nothing of them is executing, nor will be.
+void Engine::free_removed_code()
+{
+    if (left_ && left_->dropped)
+        left_ = nullptr;
+    sti_ = nullptr;
+    last_bytes_ = {};
+    cache_->free_removed();
+}
+
 void Engine::drop_all_code()
 {
     cache_->drop_blocks();

@@ -218,6 +218,8 @@ Result<const Instruction*, Fault> Engine::run(bool alone)
             seen = mmu_.generation(set == TlbSet::user);
         }
     }
+    if (cache_->has_removed()) [[unlikely]]
+        free_removed_code();
     const ExitCode came_by = left_by_;
     Block* block = TRY(find_or_translate(alone));
     left_by_ = came_by;

@@ -102,6 +102,7 @@ class Engine {
     void forget_returns();
     void drop_or_postpone(Block& block);
     void drop_all_code();
+    void free_removed_code();
     void follow(Block& block); // links or caches the way that led to `block`
     [[nodiscard]] u32 emit_exit_at(u16 offset, u32 key);
     // The guest bytes at RIP, up to 15; stops early at a page that cannot be fetched.

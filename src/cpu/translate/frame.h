@@ -63,8 +63,18 @@ struct alignas(64) Frame {
     u64 helper_rsp = 0; // where C++ was called from: above it is what the running block would return to
 
     Bounce bounce;
+    // The large part, in use once prepare() was called: most of a package's processors never run.
     JumpCache jumps[kTlbSets];
     paging::Tlb tlb[kTlbSets];
+
+    Frame() {} // not "= default": nothing shall be cleared that is not used
+    void prepare()
+    {
+        for (unsigned set = 0; set < kTlbSets; ++set) {
+            jumps[set].prepare();
+            tlb[set].prepare();
+        }
+    }
 };
 
 // Frame::request: a number that no difference of two canonical addresses can be, so that the jump cache's one

@@ -29,7 +29,12 @@ class JumpCache {
 
     [[nodiscard]] static constexpr unsigned index(u64 gva) { return crc32c(gva) & kMask; }
 
-    JumpCache() { flush_set(0); }
+    // To be called once, first: until then the cache takes no memory.
+    void prepare()
+    {
+        for (unsigned i = 0; i < sets_.size(); ++i)
+            flush_set(i);
+    }
 
     void fill(u64 gva, u64 host)
     {
@@ -65,7 +70,7 @@ class JumpCache {
     }
 
   private:
-    // What no address with index `i` is minus of. Nearly all are 0, so that an unused cache costs no memory.
+    // What no address with index `i` is minus of.
     [[nodiscard]] static constexpr u64 empty_tag(unsigned i) { return i == 0 ? -u64{2} : 0; }
     void flush_set(unsigned i) { sets_[i].newest.tag = sets_[i].older.tag = empty_tag(i); }
 
@@ -97,7 +102,7 @@ class JumpCache {
                 filled_.push_back(static_cast<u16>(i));
     }
 
-    std::array<Set, 1u << kIndexBits> sets_{}; // first: translated code knows its place
+    std::array<Set, 1u << kIndexBits> sets_; // first: translated code knows its place
     std::vector<u16> filled_;
     std::bitset<kPageBits> pages_; // that may have entries
 };
