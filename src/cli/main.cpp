@@ -57,10 +57,11 @@ void add_run(CLI::App& app, RunOptions& o)
     run->add_option("--platform-key", o.platform_key,
                     "File of 32 bytes: the key of the platform's TDREPORTs. Runs with the same key are one "
                     "platform,\nand verify each other's reports (default: a random key)");
-    run->add_option("--engine", o.engine,
-                    "full, or step for one instruction at a time. To hunt a bug of Seamless, full without "
-                    "some of its\noptimizations: full,no-inline-tlb,no-inline-flags-live,no-links,no-calls,"
-                    "no-jump-cache,no-returns,no-stretches,no-translation-cache")
+    run->add_option(
+           "--engine", o.engine,
+           "full, or step for one instruction at a time. To hunt a bug of Seamless, full without "
+           "some of its\noptimizations: full,no-inline-tlb,no-inline-flags-live,no-links,no-calls,"
+           "no-jump-cache,no-returns,no-stretches,no-translation-cache; with count-instructions, for --json")
         ->capture_default_str();
     run->add_option("--timeout", o.timeout, "End the run after this many seconds")
         ->check(CLI::PositiveNumber);
@@ -70,7 +71,7 @@ void add_run(CLI::App& app, RunOptions& o)
     run->add_flag(
         "--json", o.json,
         "At the end, print on stdout, as one JSON object, how the run ended and what it took: VM exits, "
-        "blocks\ntranslated and, with --engine step, instructions");
+        "blocks\ntranslated and, with --engine step or full,count-instructions, instructions");
     run->footer(
         "Exit status: 0 the guest powered off; ((v << 1) | 1) & 255 it wrote v to port 0xf4; 2 wrong usage "
         "or input;\n"

@@ -50,7 +50,7 @@ class Host : public SoftwareHost {
             sum.translations += counted.translations;
             instructions += counted.instructions;
         }
-        if (steps_)
+        if (counts_)
             sum.instructions = instructions;
         return sum;
     }
@@ -58,7 +58,7 @@ class Host : public SoftwareHost {
     Result<void, Message> start(Options options)
     {
         platform::Parameters parameters;
-        steps_ = options.engine.mode == cpu::EngineMode::step;
+        counts_ = options.engine.mode == cpu::EngineMode::step || !options.engine.optimizations.uncounted;
         if (options.inspect)
             inspector_ = std::make_unique<platform::Inspector>(options.hold);
         parameters.make_lp = watch_.watch(platform::make_engine(options.engine, inspector_.get()));
@@ -89,7 +89,7 @@ class Host : public SoftwareHost {
     std::unique_ptr<platform::Platform> platform_;
     std::unique_ptr<uapi::Device> device_;
     std::unique_ptr<SoftwareKvm> kvm_;
-    bool steps_ = false;
+    bool counts_ = false;
 };
 
 } // namespace

@@ -20,6 +20,7 @@ struct Optimizations {
     bool returns = true;           // returns find what is behind their calls without a lookup (BMI2)
     bool stretches = true;         // neighbouring accesses of a block share one lookup
     bool translation_cache = true; // translations survive a change of the address space
+    bool uncounted = true;         // nobody wants to know how many instructions the guest has executed
 };
 
 // For Package: each processor gets its memory for translated code when it first enters a guest. A debugger,

@@ -22,6 +22,7 @@ constexpr Switch kSwitches[] = {
     {"no-returns", &cpu::Optimizations::returns},
     {"no-stretches", &cpu::Optimizations::stretches},
     {"no-translation-cache", &cpu::Optimizations::translation_cache},
+    {"count-instructions", &cpu::Optimizations::uncounted},
 };
 
 } // namespace

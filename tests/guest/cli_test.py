@@ -157,7 +157,7 @@ class Reset(unittest.TestCase):
         result = seamless("run", "--vm", "plain", "--no-reboot", "--kernel", self.kernel, "--timeout", "1e300")
         self.assertEqual(result.returncode, 8, result.stderr)
 
-    def test_step_mode_counts_instructions(self):
+    def test_instructions_are_counted_on_demand(self):
         def run(turns, *options):
             # mov $turns, %ecx; dec %ecx; jnz; xor %eax, %eax; out %al, $0xf4
             self.kernel.write_bytes(bzimage(code=bytes.fromhex("b9") + struct.pack("<I", turns) + bytes.fromhex("ffc9 75fc 31c0 e6f4")))
@@ -167,9 +167,11 @@ class Reset(unittest.TestCase):
 
         few, many = run(1000, "--engine", "step"), run(51000, "--engine", "step")
         self.assertEqual(many["instructions"] - few["instructions"], 2 * 50000)
+        counted = [run(turns, "--engine", "full,count-instructions") for turns in (1000, 51000)]
+        self.assertEqual(counted[1]["instructions"] - counted[0]["instructions"], 2 * 50000)
         translated = run(51000)
         self.assertNotIn("instructions", translated)
-        for counters in (few, many, translated):
+        for counters in (few, many, *counted, translated):
             self.assertGreater(min(counters["vm_exits"], counters["translations"]), 0)
 
     def test_a_signal_ends_a_machine_that_is_never_there_for_long(self):

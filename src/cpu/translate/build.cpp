@@ -78,7 +78,7 @@ bool ends_block(const Instruction& insn, const EmitOptions& options)
 
 EmitOptions Engine::options_for(const ModeWord& mode) const
 {
-    return mode.single || mode.alignment ? EmitOptions{} : options_;
+    return mode.single || mode.alignment ? EmitOptions{.count = options_.count} : options_;
 }
 
 Result<unsigned, Fault> Engine::fetch(Gva gva, std::span<u8, ZYDIS_MAX_INSTRUCTION_LENGTH> out)

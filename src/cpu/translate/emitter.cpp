@@ -89,11 +89,21 @@ void Emitter::begin(u16 offset)
     a_.store(FRAME(page_gva), kScratch2);
     block_.near = block_.live = a_.offset();
     entry();
-    if (!block_.extended_state)
-        return;
-    ensure_extended();
-    block_.live = a_.offset();
-    entry();
+    if (block_.extended_state) {
+        ensure_extended();
+        block_.live = a_.offset();
+        entry();
+    }
+    if (options_.count)
+        count_instructions();
+}
+
+// All of the block's: one that leaves it half way is counted too high.
+void Emitter::count_instructions()
+{
+    a_.load(kScratch, FRAME(retired));
+    a_.lea(kScratch, kScratch, static_cast<i32>(insns_.size()));
+    a_.store(FRAME(retired), kScratch);
 }
 
 // Room for the jump that replaces it when the block is dropped.

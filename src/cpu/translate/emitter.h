@@ -53,6 +53,7 @@ struct EmitOptions {
     bool calls = false;             // instructions of C++ are called from inside a block
     bool jump_cache = false;        // indirect and cross-page jumps find their block inline
     bool returns = false;           // calls leave on the host's stack where they return to (returns.cpp)
+    bool count = false;             // each block adds its instructions to Frame::retired
 };
 
 class Emitter {
@@ -78,6 +79,7 @@ class Emitter {
     // emitter.cpp
     // The entries. From another page RIP comes in r15, and gives the page.
     void begin(u16 offset);
+    void count_instructions();
     // False if the block ends with the instruction.
     [[nodiscard]] bool emit_one(const decode::Instruction& insn, u16 index, bool flags_live);
     void raise(spec::Vector vector, u16 index);

@@ -85,7 +85,8 @@ Engine::Engine(EngineMode mode, const Optimizations& optimizations, Frame& frame
                 .bmi2 = bmi2,
                 .calls = full && optimizations.calls,
                 .jump_cache = full && bmi2 && optimizations.jump_cache,
-                .returns = full && bmi2 && optimizations.jump_cache && optimizations.returns};
+                .returns = full && bmi2 && optimizations.jump_cache && optimizations.returns,
+                .count = full && !optimizations.uncounted};
     frame_.jump_mask = JumpCache::kMask;
     frame_.size_mask = AccessInfo::kSizeMask;
     frame_.ensure_extended = stubs_.load_extended;
@@ -238,7 +239,8 @@ Result<const Instruction*, Fault> Engine::run(bool alone)
     frame_.return_sentinel = stubs_.unknown_return[static_cast<unsigned>(mmu_.current_set())];
     stubs_.enter();
     take_flags();
-    instructions_ += block->insns.size();
+    if (mode_ == EngineMode::step)
+        ++instructions_;
     return left(static_cast<ExitCode>(frame_.exit_code & 0xff));
 }
 

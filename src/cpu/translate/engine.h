@@ -80,7 +80,7 @@ class Engine {
     [[nodiscard]] unsigned last_length() const { return static_cast<unsigned>(last_bytes_.size()); }
 
     [[nodiscard]] u64 translations() const { return translations_; }
-    [[nodiscard]] u64 instructions() const { return instructions_; }
+    [[nodiscard]] u64 instructions() const { return instructions_ + frame_.retired; }
 
   private:
     Engine(EngineMode mode, const Optimizations& optimizations, Frame& frame, Mmu& mmu, FaultRecord& record,
@@ -181,7 +181,7 @@ class Engine {
     std::vector<u64> debug_pages_; // host pages with blocks that were translated for them
     u64 suspicions_ = 0;
     u64 translations_ = 0;
-    u64 instructions_ = 0;
+    u64 instructions_ = 0; // beside Frame::retired
 
     static thread_local Engine* running_; // whose translated code a signal interrupts
 };

@@ -32,6 +32,7 @@ struct alignas(64) Frame {
     Frame* self = this;
     Core* core = nullptr;
     u64 page_gva = 0;   // linear address of the page that the running block starts in
+    u64 retired = 0;    // instructions of blocks, where they are counted
     u64 host_rsp = 0;   // the host's stack while translated code runs
     u64 host_flags = 0; // arithmetic flags on their way in and out of translated code
     u64 target = 0;     // host address to enter at
