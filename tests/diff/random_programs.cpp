@@ -18,7 +18,7 @@ namespace seamless::diff {
 namespace {
 
 struct Options {
-    u64 instructions = 2'000'000; // in step mode: what the programs are long, together
+    u64 instructions = 500'000; // in step mode: what the programs are long, together
     u64 cases = ~u64{0};
     u64 seed = 1;
     u64 first = 0;
