@@ -99,7 +99,10 @@ void Core::page_written(u64 host_page)
 // between. None is taken where a translation has begun, whose bytes may be read before and after it.
 void Core::page_fetched(u64 host_page, bool found)
 {
-    if (mode_ == EngineMode::step || images_.same(host_page, found))
+    if (mode_ == EngineMode::step)
+        return;
+    images_.runs(host_page);
+    if (images_.same(host_page, found))
         return;
     const bool taken = images_.suspected() && !translating_ && images_.take(host_page);
     engine_->verify_page(host_page, found || taken);

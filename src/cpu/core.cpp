@@ -139,12 +139,14 @@ void Core::invvpid(u16 vpid)
         mmu_.flush();
 }
 
+// Mostly it has not: then what is known of it stays, and so does what leads to it.
 void Core::code_may_have_changed()
 {
-    mmu_.flush_fetches();
     images_.suspect();
     if (engine_)
         engine_->suspect_code();
+    if (mode_ == EngineMode::step || !images_.all_same())
+        mmu_.flush_fetches();
 }
 
 void Core::send_interrupt(u8 vector)

@@ -2,6 +2,9 @@
 // Images of pages: made, compared, forgotten.
 #include "cpu/page_images.h"
 
+#include <algorithm>
+#include <span>
+
 #include "mem/guest_access.h"
 
 namespace seamless::cpu {
@@ -32,6 +35,27 @@ void PageImages::forget(u64 page)
     Image* image = place(page).get();
     if (image && image->page == page)
         image->taken = false;
+}
+
+void PageImages::runs(u64 page)
+{
+    const auto end =
+        running_.begin() + static_cast<std::ptrdiff_t>(std::min(running_count_, running_.size()));
+    if (running_count_ > running_.size() || std::find(running_.begin(), end, page) != end)
+        return;
+    if (running_count_ < running_.size())
+        running_[running_count_] = page;
+    ++running_count_;
+}
+
+bool PageImages::all_same()
+{
+    const bool few = running_count_ <= running_.size();
+    if (few && std::ranges::all_of(std::span(running_).first(running_count_),
+                                   [this](u64 page) { return same(page, true); }))
+        return true;
+    running_count_ = 0;
+    return false;
 }
 
 } // namespace seamless::cpu

@@ -27,6 +27,11 @@ class PageImages {
     // Its code is being translated: its blocks may be of later bytes than the image.
     void forget(u64 page);
 
+    // Its code may run from now on without being fetched again.
+    void runs(u64 page);
+    // Whether all those pages hold what they did. If not, they are to be fetched again, and forgotten here.
+    [[nodiscard]] bool all_same();
+
   private:
     struct Image {
         u64 page = ~u64{0};
@@ -42,6 +47,8 @@ class PageImages {
     // Most are never made. They share places by the low bits of the page's number: the last one has it.
     std::array<std::unique_ptr<Image>, 512> images_;
     u64 suspicions_ = 0;
+    std::array<u64, 6> running_{};  // more take longer to compare than to fetch again
+    std::size_t running_count_ = 0; // one more than there is room for: too many
 };
 
 } // namespace seamless::cpu

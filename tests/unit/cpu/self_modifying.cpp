@@ -167,6 +167,28 @@ TEST_P(SelfModifying, TheHostWritesDataBesideCode)
     }
 }
 
+// Few pages that run are compared at each entry, many are fetched again.
+TEST_P(SelfModifying, TheHostChangesOneOfFewOrManyPages)
+{
+    const auto function = [](unsigned i) { return 0x20000 + u64{i} * kPageSize; };
+    for (const unsigned pages : {3u, 12u}) {
+        std::vector<u8> values(pages, 1);
+        for (unsigned i = 0; i < pages; ++i)
+            machine.code(function(i), std::array<u8, 3>{0xb0, 1, 0xc3}); // mov al, imm8; ret
+        for (unsigned turn = 0; turn < 8 * pages; ++turn) {
+            if (const unsigned changed = turn / 2; turn % 2) {
+                ++values[changed % pages];
+                machine.code(function(changed % pages) + 1, std::array<u8, 1>{values[changed % pages]});
+            }
+            for (const unsigned i : {turn % pages, turn / 2 % pages}) {
+                machine.gpr(Gpr::rdx) = function(i);
+                EXPECT_EQ(machine.run({0xff, 0xd2}), ExitReason::VMCALL);
+                EXPECT_EQ(machine.gpr(Gpr::rax) & 0xff, values[i]) << turn << " " << i;
+            }
+        }
+    }
+}
+
 // A loop that calls a function without end, and another processor that writes its immediate: SDM,
 // "Cross-modifying code". The loop ends when it has seen the new code.
 TEST_P(SelfModifying, AnotherProcessor)
