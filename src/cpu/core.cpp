@@ -242,8 +242,10 @@ bool Core::service_requests()
     __atomic_store_n(&frame_.request, u64{0}, __ATOMIC_SEQ_CST);
     do_maintenance();
     stand_still();
-    if (debug_port_ && stop_asked_.exchange(false)) [[unlikely]]
+    if (debug_port_ && stop_asked_.exchange(false)) [[unlikely]] {
+        __atomic_store_n(&frame_.request, kRequest, __ATOMIC_SEQ_CST); // an interrupt may have come with it
         return stop_for_debugger({.reason = DebugStop::Reason::asked});
+    }
     return take_host_interrupts();
 }
 
@@ -394,7 +396,8 @@ bool Core::nothing_waits() const
 {
     using namespace spec;
     const CpuState& s = frame_.state;
-    const bool quiet = s.activity == Activity::active && !(s.dr7 & dr7::ENABLED) && !(s.rflags & rflags::TF);
+    const bool quiet =
+        !stepping_ && s.activity == Activity::active && !(s.dr7 & dr7::ENABLED) && !(s.rflags & rflags::TF);
     return quiet && !(vmcs_->proc_based & (proc::NMI_WINDOW_EXITING | proc::INTERRUPT_WINDOW_EXITING)) &&
            __atomic_load_n(&frame_.request, __ATOMIC_ACQUIRE) == 0 && !virtual_interrupts();
 }

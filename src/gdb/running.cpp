@@ -71,41 +71,41 @@ void Session::step_one(PacketText)
 
 void Session::actions_known(PacketText) { reply("vCont;c;C;s;S;r"); }
 
-// "action[:thread];...": the first that fits a thread is its own.
+// "action[:thread]". A signal that goes with it means nothing to a guest.
+std::optional<Session::Action> Session::action(PacketText one) const
+{
+    Action action;
+    const bool range = one.take("r");
+    const bool signal = !range && (one.rest().starts_with("S") || one.rest().starts_with("C"));
+    action.step = range || one.take("s") || one.take("S");
+    if (!action.step && !one.take("c") && !one.take("C"))
+        return std::nullopt;
+    if (range) {
+        const auto start = one.number();
+        const auto end = one.number_after(",");
+        if (!start || !end)
+            return std::nullopt;
+        action.range = Range{*start, *end};
+    }
+    if (signal && !one.number())
+        return std::nullopt;
+    if (one.take(":") && !one.take("-1")) {
+        action.vcpu = thread(one);
+        if (!action.vcpu)
+            return std::nullopt;
+    }
+    return one.empty() ? std::optional(action) : std::nullopt;
+}
+
+// The first action that fits a thread is its own.
 void Session::actions(PacketText text)
 {
-    struct Action {
-        bool step = false;
-        std::optional<Range> range;
-        std::optional<u32> vcpu; // nothing: all
-    };
     std::vector<Action> list;
     while (!text.empty()) {
-        PacketText one(text.until(';'));
-        Action action;
-        const bool range = one.take("r");
-        action.step = range || one.take("s") || one.take("S");
-        if (!action.step && !one.take("c") && !one.take("C"))
+        const auto one = action(PacketText(text.until(';')));
+        if (!one)
             return error(kInvalid);
-        if (range) {
-            const auto start = one.number();
-            if (!start || !one.take(","))
-                return error(kInvalid);
-            const auto end = one.number();
-            if (!end)
-                return error(kInvalid);
-            action.range = Range{*start, *end};
-        }
-        const PacketText before_signal = one;
-        if (!range && one.number() && !one.empty() && one.rest().front() != ':')
-            one = before_signal;
-        if (one.take(":") && !one.rest().starts_with("-1")) {
-            const auto vcpu = thread(one);
-            if (!vcpu)
-                return error(kInvalid);
-            action.vcpu = vcpu;
-        }
-        list.push_back(action);
+        list.push_back(*one);
     }
     ranges_.clear();
     std::vector<Resume> resumes;

@@ -116,6 +116,14 @@ class Session {
         u64 start = 0, end = 0;
     };
 
+    // Of vCont.
+    struct Action {
+        bool step = false;
+        std::optional<Range> range;
+        std::optional<u32> vcpu; // nothing: all
+    };
+    [[nodiscard]] std::optional<Action> action(PacketText one) const;
+
     trace::Inspection& guests_;
     Host& host_;
     Monitor monitor_;

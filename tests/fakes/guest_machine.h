@@ -70,10 +70,10 @@ class GuestMachine {
     static constexpr u64 kData = 0x100000;
     static constexpr u16 kCs = 0x08, kDs = 0x10, kUserDs = 0x1b, kUserCs = 0x23, kTr = 0x28;
 
-    explicit GuestMachine(cpu::EngineMode mode = cpu::EngineMode::full)
+    explicit GuestMachine(cpu::EngineMode mode = cpu::EngineMode::full, cpu::DebugPort* debug_port = nullptr)
         : host(mem::HostMemory::create(u64{1} << 30).value()),
           tracer(sink, [] { return u64{0}; }),
-          package(1, cpu::make_processor(mode), *host, clock, random, tracer),
+          package(1, cpu::make_processor(mode, {}, debug_port), *host, clock, random, tracer),
           lp(package.lp(0))
     {
         lp.trace = {.tracer = &tracer, .vcpu = 0};
