@@ -375,11 +375,13 @@ Result<bool, Fault> Core::execute_last(const decode::Instruction& insn)
     return unshadowed() && nothing_waits();
 }
 
+// A handler is not stepped, nor is what follows it in this run.
 Result<bool, Fault> Core::raise_last()
 {
+    const bool stepped = frame_.state.rflags & spec::rflags::TF;
     if (!take_exception())
         return fail(Fault::vm_exit);
-    return unshadowed() && nothing_waits();
+    return !stepped && unshadowed() && nothing_waits();
 }
 
 void Core::step_over(const decode::Instruction& insn)

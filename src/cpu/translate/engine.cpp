@@ -140,6 +140,13 @@ ModeWord Engine::mode_word() const
     return mode;
 }
 
+// The jump cache is looked up by RIP: of no use where that is not linear, and not to be mistaken there.
+u32 Engine::jump_key(const ModeWord& mode) const
+{
+    const bool linear = mode.code == CodeSize::bits64 || frame_.state.segment(spec::Seg::cs).base == 0;
+    return mode.key() | u32{!linear} << 31;
+}
+
 bool Engine::unchanged(const Block& block) const
 {
     const std::span<const u8> bytes = block.bytes;
@@ -171,9 +178,9 @@ Result<Block*, Fault> Engine::find_or_translate(bool alone)
     const Hpa start = TRY(mmu_.translate_fetch(gva));
     if (drop_all_) [[unlikely]]
         drop_all_code();
-    if (jump_keys_[mode.tlb_set] != mode.key()) {
+    if (jump_keys_[mode.tlb_set] != jump_key(mode)) {
         frame_.jumps[mode.tlb_set].flush();
-        jump_keys_[mode.tlb_set] = mode.key();
+        jump_keys_[mode.tlb_set] = jump_key(mode);
     }
     mode.debug = debug_points_ && debug_points_->on_page_of(gva.value()); // jump caches hold such blocks too
     if (Block* block = cache_->find(start, mode.key())) [[likely]] {
@@ -445,7 +452,7 @@ bool Engine::can_stay() const
 {
     const ModeWord mode = mode_word();
     const bool user = static_cast<TlbSet>(mode.tlb_set) == TlbSet::user;
-    return options_.jump_cache && !drop_all_ && !mode.single && jump_keys_[mode.tlb_set] == mode.key() &&
+    return options_.jump_cache && !drop_all_ && !mode.single && jump_keys_[mode.tlb_set] == jump_key(mode) &&
            jump_generations_[mode.tlb_set] == mmu_.generation(user);
 }
 

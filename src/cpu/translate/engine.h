@@ -110,6 +110,7 @@ class Engine {
     [[nodiscard]] Result<decode::Instruction, Fault> fetch_and_decode(Gva gva, decode::CodeSize size,
                                                                       bool look_ahead);
     [[nodiscard]] ModeWord mode_word() const;
+    [[nodiscard]] u32 jump_key(const ModeWord& mode) const;
     [[nodiscard]] Fault raise(spec::Vector vector, u32 error_code);
 
     static SlowResult slow_access(Frame* frame, u64 gva, u32 packed, u64 return_address);

@@ -78,8 +78,7 @@ struct alignas(64) Frame {
     }
 };
 
-// Frame::request: a number that no difference of two canonical addresses can be, so that the jump cache's one
-// comparison sees it too.
+// Frame::request: a number that the jump cache's one comparison sees too (JumpCache::is_sound).
 inline constexpr u64 kRequest = bit(63);
 
 // Displacement of a frame member, for gs:[...].

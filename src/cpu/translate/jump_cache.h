@@ -70,8 +70,22 @@ class JumpCache {
     }
 
   private:
-    // What no address with index `i` is minus of.
-    [[nodiscard]] static constexpr u64 empty_tag(unsigned i) { return i == 0 ? -u64{2} : 0; }
+    // What no address with index `i` is minus of, nor with bit 63 inverted: a request adds that to RIP, which
+    // may be any number.
+    [[nodiscard]] static constexpr u64 empty_tag(unsigned i)
+    {
+        return i == index(0) || i == index(bit(63)) ? -u64{2} : 0;
+    }
+    // No RIP finds an empty way, nor, while a request waits, that of another address.
+    [[nodiscard]] static consteval bool is_sound()
+    {
+        for (const u64 request : {u64{0}, bit(63)})
+            for (const u64 tag : {u64{0}, -u64{2}})
+                if (empty_tag(index(-tag - request)) == tag)
+                    return false;
+        return index(bit(63)) != index(0);
+    }
+    friend struct JumpCacheIsSound;
     void flush_set(unsigned i) { sets_[i].newest.tag = sets_[i].older.tag = empty_tag(i); }
 
     // SDM: CRC32 with a destination of 0.
@@ -105,6 +119,10 @@ class JumpCache {
     std::array<Set, 1u << kIndexBits> sets_; // first: translated code knows its place
     std::vector<u16> filled_;
     std::bitset<kPageBits> pages_; // that may have entries
+};
+
+struct JumpCacheIsSound {
+    static_assert(JumpCache::is_sound());
 };
 
 } // namespace seamless::cpu

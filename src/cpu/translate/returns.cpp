@@ -65,13 +65,16 @@ void Emitter::land_behind_call(i64 next)
     // Whatever the code here does with the flags: a return may be for elsewhere, where they are read.
     a_.store(FRAME(spill) + 8, Host::rcx);
     a_.pop(Host::rcx);
-    a_.load(kScratch, FRAME(request));
     a_.lea(Host::rcx, Host::rcx, kScratch2, 1, 1);
-    a_.lea(Host::rcx, Host::rcx, kScratch, 1, 0);
     const u32 right = a_.jrcxz_forward();
+    const u32 wrong = a_.offset();
     a_.load(Host::rcx, FRAME(spill) + 8);
     a_.jmp(elsewhere);
     a_.land(right);
+    a_.load(Host::rcx, FRAME(request)); // by itself: RIP may be any number
+    const u32 quiet = a_.jrcxz_forward();
+    a_.jmp(a_.address_of(wrong));
+    a_.land(quiet);
     a_.load(Host::rcx, FRAME(spill) + 8);
     a_.lea(kScratch, kScratch2, -static_cast<i32>(next));
     a_.store(FRAME(page_gva), kScratch);

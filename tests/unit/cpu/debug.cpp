@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Single-stepping, breakpoints, RF, alignment checks.
+#include <array>
 #include <gtest/gtest.h>
 
 #include "fakes/guest_machine.h"
@@ -36,6 +37,26 @@ TEST_P(Debug, SingleStepTrapsBehindOneInstruction)
     EXPECT_TRUE(machine.context.dr6 & spec::dr6::BS);
     EXPECT_FALSE(machine.vmcs.rflags & spec::rflags::TF);
     EXPECT_TRUE(pushed_flags() & spec::rflags::TF);
+}
+
+// What the helper that found the fault has delivered is no step of the instruction.
+TEST_P(Debug, AFaultOfASteppedInstructionLeavesItsHandlerUnstepped)
+{
+    constexpr u64 kAbsent = GuestMachine::kData + 0x3000;
+    machine.put<u64>(GuestMachine::guest_pte(kAbsent), 0);
+    for (int i = 0; i < 3; ++i) {
+        machine.reset_state();
+        machine.gpr(Gpr::rdx) = GuestMachine::kCode + 0x800;
+        machine.code(GuestMachine::kCode + 0x800, std::array<u8, 3>{0x0f, 0x01, 0xc1}); // vmcall
+        // The supervisor's ways are known, then a user that is stepped faults.
+        EXPECT_EQ(machine.run({0xff, 0xe2}), ExitReason::VMCALL); // jmp rdx
+        machine.user_mode();
+        machine.vmcs.rflags |= spec::rflags::TF;
+        machine.gpr(Gpr::rbx) = kAbsent;
+        EXPECT_EQ(machine.run({0x48, 0x8b, 0x03}), ExitReason::VMCALL); // mov rax, [rbx]
+        EXPECT_EQ(machine.handled_vector(), static_cast<int>(spec::Vector::PF));
+        EXPECT_FALSE(machine.context.dr6 & spec::dr6::BS);
+    }
 }
 
 TEST_P(Debug, PopfStartsSteppingBehindTheNextInstruction)
