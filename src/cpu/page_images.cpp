@@ -16,7 +16,8 @@ bool PageImages::same(u64 page, bool again)
         return false;
     if (std::exchange(image->looked, suspicions_) == suspicions_ && !again)
         return true;
-    return mem::try_equal(Hpa(page), image->bytes);
+    image->taken = mem::try_equal(Hpa(page), image->bytes); // or the next look would take it for compared
+    return image->taken;
 }
 
 bool PageImages::take(u64 page)
