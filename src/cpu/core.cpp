@@ -110,11 +110,22 @@ void Core::spinning()
         return;
     const u64 now = package().clock().monotonic_ns();
     fruitless_yields_ = now - last_yield_ns_ < kTight ? fruitless_yields_ + 1 : 0;
-    if (fruitless_yields_ < kYieldsBeforeSleep)
-        sched_yield();
-    else
-        nanosleep(&kNap, nullptr);
+    rest(fruitless_yields_ < kYieldsBeforeSleep ? nullptr : &kNap);
     last_yield_ns_ = package().clock().monotonic_ns();
+}
+
+// Gives the host's processor away, for so long or for a moment. Nobody who wants something of this one waits
+// meanwhile: it is done before the guest goes on.
+void Core::rest(const timespec* nap)
+{
+    in_guest_.store(false);
+    if (nap)
+        nanosleep(nap, nullptr);
+    else
+        sched_yield();
+    in_guest_.store(true);
+    do_maintenance();
+    stand_still();
 }
 
 void Core::paging_changed(bool flush)
@@ -317,7 +328,7 @@ bool Core::wait_while_halted()
         if (frame_.state.activity != spec::Activity::hlt)
             break;
         const timespec pause{.tv_sec = 0, .tv_nsec = 200'000};
-        nanosleep(&pause, nullptr);
+        rest(&pause);
     }
     return true;
 }

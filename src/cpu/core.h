@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <ctime>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -117,6 +118,7 @@ class Core final : public LogicalProcessor, private MmuPort, private EnginePort,
     [[nodiscard]] Result<bool, Fault> raise_last() override;
     void step_over(const decode::Instruction& insn);
     [[nodiscard]] bool nothing_waits() const;
+    void rest(const timespec* nap);
     void stand_still(); // while another processor wants it
     [[nodiscard]] bool still() const { return parked_.load() || !in_guest_.load(); }
     void let_others_work();
