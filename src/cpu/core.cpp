@@ -5,7 +5,10 @@
 #include <algorithm>
 #include <bit>
 #include <ctime>
+#include <linux/futex.h>
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include <utility>
 
 #include "cpu/package.h"
@@ -114,13 +117,22 @@ void Core::spinning()
     last_yield_ns_ = package().clock().monotonic_ns();
 }
 
+// For so long, or until an interrupt is sent.
+void Core::sleep_until_asked(const timespec& nap)
+{
+    napping_.store(true);
+    if (__atomic_load_n(&frame_.request, __ATOMIC_SEQ_CST) == 0)
+        syscall(SYS_futex, request_word(), FUTEX_WAIT_PRIVATE, 0, &nap);
+    napping_.store(false);
+}
+
 // Gives the host's processor away, for so long or for a moment. Nobody who wants something of this one waits
 // meanwhile: it is done before the guest goes on.
 void Core::rest(const timespec* nap)
 {
     in_guest_.store(false);
     if (nap)
-        nanosleep(nap, nullptr);
+        sleep_until_asked(*nap);
     else
         sched_yield();
     in_guest_.store(true);
@@ -164,6 +176,8 @@ void Core::send_interrupt(u8 vector)
 {
     interrupts_[vector / 64].fetch_or(bit(vector % 64));
     __atomic_store_n(&frame_.request, kRequest, __ATOMIC_SEQ_CST);
+    if (napping_.load())
+        syscall(SYS_futex, request_word(), FUTEX_WAKE_PRIVATE, 1);
 }
 
 bool Core::acknowledge_interrupts()

@@ -119,6 +119,9 @@ class Core final : public LogicalProcessor, private MmuPort, private EnginePort,
     void step_over(const decode::Instruction& insn);
     [[nodiscard]] bool nothing_waits() const;
     void rest(const timespec* nap);
+    void sleep_until_asked(const timespec& nap);
+    // The half of the request that kRequest is in, for futexes.
+    [[nodiscard]] u32* request_word() { return reinterpret_cast<u32*>(&frame_.request) + 1; }
     void stand_still(); // while another processor wants it
     [[nodiscard]] bool still() const { return parked_.load() || !in_guest_.load(); }
     void let_others_work();
@@ -183,6 +186,7 @@ class Core final : public LogicalProcessor, private MmuPort, private EnginePort,
     std::atomic<u64> maintenance_posted_ = 0; // tickets given out
     std::atomic<u64> maintenance_done_ = 0;   // tickets served
     std::atomic<bool> started_ = false;       // the engine is there
+    std::atomic<bool> napping_ = false;
     std::atomic<bool> in_guest_ = false;
     std::atomic<bool> parked_ = false;    // in the guest, but between two instructions until told otherwise
     std::atomic<u64> interrupts_[4] = {}; // host vectors that wait to be acknowledged
