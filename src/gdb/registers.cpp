@@ -210,8 +210,18 @@ void add_system(Table& t)
         t.word(name, at);
 }
 
+// What a vector of 128 bits is made of.
+const std::string kVectorTypes =
+    R"(<vector id="v4f" type="ieee_single" count="4"/><vector id="v2d" type="ieee_double" count="2"/>
+<vector id="v16i8" type="int8" count="16"/><vector id="v8i16" type="int16" count="8"/>
+<vector id="v4i32" type="int32" count="4"/><vector id="v2i64" type="int64" count="2"/>
+<union id="vec128"><field name="v4_float" type="v4f"/><field name="v2_double" type="v2d"/>
+<field name="v16_int8" type="v16i8"/><field name="v8_int16" type="v8i16"/><field name="v4_int32" type="v4i32"/>
+<field name="v2_int64" type="v2i64"/><field name="uint128" type="uint128"/></union>
+)";
+
 // Types that a feature needs and gdb does not know by itself.
-std::string_view types_of(std::string_view feature)
+std::string types_of(std::string_view feature)
 {
     if (feature == kCore)
         return R"(<flags id="i386_eflags" size="4">
@@ -223,26 +233,15 @@ std::string_view types_of(std::string_view feature)
 <field name="VIP" start="20" end="20"/><field name="ID" start="21" end="21"/></flags>
 )";
     if (feature == kSse)
-        return R"(<vector id="v4f" type="ieee_single" count="4"/><vector id="v2d" type="ieee_double" count="2"/>
-<vector id="v16i8" type="int8" count="16"/><vector id="v8i16" type="int16" count="8"/>
-<vector id="v4i32" type="int32" count="4"/><vector id="v2i64" type="int64" count="2"/>
-<union id="vec128"><field name="v4_float" type="v4f"/><field name="v2_double" type="v2d"/>
-<field name="v16_int8" type="v16i8"/><field name="v8_int16" type="v8i16"/><field name="v4_int32" type="v4i32"/>
-<field name="v2_int64" type="v2i64"/><field name="uint128" type="uint128"/></union>
-<flags id="i386_mxcsr" size="4"><field name="IE" start="0" end="0"/><field name="DE" start="1" end="1"/>
+        return kVectorTypes +
+               R"(<flags id="i386_mxcsr" size="4"><field name="IE" start="0" end="0"/><field name="DE" start="1" end="1"/>
 <field name="ZE" start="2" end="2"/><field name="OE" start="3" end="3"/><field name="UE" start="4" end="4"/>
 <field name="PE" start="5" end="5"/><field name="DAZ" start="6" end="6"/><field name="IM" start="7" end="7"/>
 <field name="DM" start="8" end="8"/><field name="ZM" start="9" end="9"/><field name="OM" start="10" end="10"/>
 <field name="UM" start="11" end="11"/><field name="PM" start="12" end="12"/><field name="FZ" start="15" end="15"/></flags>
 )";
     if (feature == kAvx512)
-        return R"(<vector id="v4f" type="ieee_single" count="4"/><vector id="v2d" type="ieee_double" count="2"/>
-<vector id="v16i8" type="int8" count="16"/><vector id="v8i16" type="int16" count="8"/>
-<vector id="v4i32" type="int32" count="4"/><vector id="v2i64" type="int64" count="2"/>
-<union id="vec128"><field name="v4_float" type="v4f"/><field name="v2_double" type="v2d"/>
-<field name="v16_int8" type="v16i8"/><field name="v8_int16" type="v8i16"/><field name="v4_int32" type="v4i32"/>
-<field name="v2_int64" type="v2i64"/><field name="uint128" type="uint128"/></union>
-<vector id="v2ui128" type="uint128" count="2"/>
+        return kVectorTypes + R"(<vector id="v2ui128" type="uint128" count="2"/>
 )";
     return {};
 }

@@ -181,7 +181,7 @@ class Assembler {
 
     void pushfq() { byte(0x9c); }
     void popfq() { byte(0x9d); }
-    // RAX := the arithmetic flags as in RFLAGS, and back; both use RCX. A tenth of what PUSHF and POPF take.
+    // RAX := the arithmetic flags as in RFLAGS, and back; both use RCX.
     void flags_to_rax()
     {
         byte(0x9f);             // lahf

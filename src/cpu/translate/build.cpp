@@ -61,8 +61,8 @@ FlagUse flag_use(const Instruction& insn)
     return {.read = f.tested & spec::rflags::kArithmetic, .written = written & spec::rflags::kArithmetic};
 }
 
-// RFLAGS.AC: only where it is clear does SMAP keep this set apart.
-bool known_clear(const ModeWord& mode)
+// Only where RFLAGS.AC is clear does SMAP keep this set apart.
+bool ac_known_clear(const ModeWord& mode)
 {
     return mode.cpl == 0 && static_cast<TlbSet>(mode.tlb_set) == TlbSet::supervisor;
 }
@@ -139,7 +139,7 @@ std::vector<Instruction> Engine::scan(Gva gva, const ModeWord& mode, Result<void
         }
         if (at + insn.value().length() > kPageSize && !insns.empty())
             break; // an instruction on two pages is a block of its own
-        if (insn.value().operation == decode::Operation::clac && known_clear(mode))
+        if (insn.value().operation == decode::Operation::clac && ac_known_clear(mode))
             insn.value().execution = Execution::silent;
         at += insn.value().length();
         insns.push_back(std::move(insn).value());

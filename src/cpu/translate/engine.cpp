@@ -445,7 +445,7 @@ SlowResult Engine::call_last(Frame*, u64 call_address, u32, u64 return_address)
     engine.past_first(); // a block that begins with it is not entered, but others lead there
     engine.begin_call(call, return_address);
     const Result<bool, Fault> on = engine.port_.execute_last(call.insn);
-    return on || on.error() != Fault::exception ? engine.go_on(on) : engine.fault_last(on.error());
+    return on ? engine.go_on(on) : engine.fault_last(on.error());
 }
 
 bool Engine::can_stay() const

@@ -5,11 +5,25 @@
 
 #include <array>
 #include <bitset>
+#include <type_traits>
 #include <vector>
 
 #include "base/address.h"
 
 namespace seamless::cpu {
+
+// SDM: CRC32 with a destination of 0.
+[[nodiscard]] constexpr u32 crc32c(u64 value)
+{
+    if (std::is_constant_evaluated()) {
+        for (unsigned i = 0; i < 64; ++i)
+            value = value >> 1 ^ (value & 1 ? 0x82f63b78 : 0);
+        return static_cast<u32>(value);
+    }
+    u64 crc = 0;
+    __asm__("crc32q %1, %0" : "+r"(crc) : "r"(value));
+    return static_cast<u32>(crc);
+}
 
 class JumpCache {
   public:
@@ -74,7 +88,8 @@ class JumpCache {
     // may be any number.
     [[nodiscard]] static constexpr u64 empty_tag(unsigned i)
     {
-        return i == index(0) || i == index(bit(63)) ? -u64{2} : 0;
+        constexpr unsigned kOfZero = index(0), kOfRequest = index(bit(63));
+        return i == kOfZero || i == kOfRequest ? -u64{2} : 0;
     }
     // No RIP finds an empty way, nor, while a request waits, that of another address.
     [[nodiscard]] static consteval bool is_sound()
@@ -87,23 +102,6 @@ class JumpCache {
     }
     friend struct JumpCacheIsSound;
     void flush_set(unsigned i) { sets_[i].newest.tag = sets_[i].older.tag = empty_tag(i); }
-
-    // SDM: CRC32 with a destination of 0.
-    [[nodiscard]] static constexpr u32 crc32c(u64 value)
-    {
-        if
-            consteval
-            {
-                for (unsigned i = 0; i < 64; ++i)
-                    value = value >> 1 ^ (value & 1 ? 0x82f63b78 : 0);
-                return static_cast<u32>(value);
-            }
-        else {
-            u64 crc = 0;
-            __asm__("crc32q %1, %0" : "+r"(crc) : "r"(value));
-            return static_cast<u32>(crc);
-        }
-    }
 
     static constexpr unsigned kPageBits = 4096;
     [[nodiscard]] static constexpr unsigned page_bit(u64 page) { return page % kPageBits; }

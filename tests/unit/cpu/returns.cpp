@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Calls and returns that do not pair up, nest too deep, or come back to code that is no longer there.
+#include <array>
 #include <gtest/gtest.h>
 
+#include "cpu/translate/jump_cache.h"
 #include "fakes/guest_machine.h"
 
 namespace seamless {
@@ -155,6 +157,19 @@ TEST_P(Returns, KeepTheFlags)
         machine.gpr(Gpr::rax) = 0;
         ASSERT_EQ(machine.run({0xff, 0xd6, 0x14, 0}), ExitReason::VMCALL); // call rsi; adc al, 0
         EXPECT_EQ(machine.gpr(Gpr::rax), 1u);
+    }
+}
+
+// What is_sound() proves of the index at compile time holds only if the host computes the same.
+TEST(JumpCacheIndex, IsTheHostsCrc)
+{
+    constexpr u64 kAddresses[] = {0, 2, bit(63), bit(63) | 2, 0xffffffff81000000, 0x7fffdeadbeef};
+    constexpr std::array kIndices = {cpu::crc32c(kAddresses[0]), cpu::crc32c(kAddresses[1]),
+                                     cpu::crc32c(kAddresses[2]), cpu::crc32c(kAddresses[3]),
+                                     cpu::crc32c(kAddresses[4]), cpu::crc32c(kAddresses[5])};
+    for (std::size_t i = 0; i < kIndices.size(); ++i) {
+        const volatile u64 address = kAddresses[i];
+        EXPECT_EQ(cpu::crc32c(address), kIndices[i]) << i;
     }
 }
 
