@@ -48,8 +48,7 @@ void Session::go(std::vector<Resume> actions)
                                    .reads = p.type == kRead || p.type == kAccess,
                                    .writes = p.type == kWrite || p.type == kAccess});
     std::ranges::sort(breakpoints);
-    const auto [first, last] = std::ranges::unique(breakpoints);
-    breakpoints.erase(first, last);
+    breakpoints.erase(std::unique(breakpoints.begin(), breakpoints.end()), breakpoints.end());
     guests_.set_points(breakpoints, watchpoints);
     last_actions_ = std::move(actions);
     running_ = true;
