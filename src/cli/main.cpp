@@ -60,8 +60,8 @@ void add_run(CLI::App& app, RunOptions& o)
     run->add_option(
            "--engine", o.engine,
            "full, or step for one instruction at a time. To hunt a bug of Seamless, full without "
-           "some of its\noptimizations: full,no-inline-tlb,no-inline-flags-live,no-links,no-calls,"
-           "no-jump-cache,no-returns,no-stretches,no-translation-cache; with count-instructions, for --json")
+           "some of its\noptimizations: full,no-inline-tlb,no-inline-flags-live,no-dead-flags,no-links,"
+           "no-calls,no-jump-cache,no-returns,no-stretches,no-translation-cache; with count-instructions, for --json")
         ->capture_default_str();
     run->add_option("--timeout", o.timeout, "End the run after this many seconds")
         ->check(CLI::PositiveNumber);

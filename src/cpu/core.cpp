@@ -381,8 +381,10 @@ bool Core::run_one()
 Result<InBlock, Fault> Core::execute(const decode::Instruction& insn)
 {
     const Flow flow = TRY(execute_system(*this, insn));
-    if (flow == Flow::stay)
-        return InBlock::again;
+    if (flow == Flow::stay) { // of a string instruction, some iterations: RF says so
+        frame_.state.interruptibility &= ~(spec::interruptibility::STI | spec::interruptibility::MOV_SS);
+        return InBlock::leave;
+    }
     if (insn.operation != decode::Operation::sti || nothing_waits()) [[likely]]
         return InBlock::on;
     step_over(insn); // an interrupt may come behind the next instruction

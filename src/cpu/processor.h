@@ -14,6 +14,7 @@ enum class EngineMode : u8 { full, step };
 struct Optimizations {
     bool inline_tlb = true;        // translated code finds host memory by itself
     bool inline_flags_live = true; // also where the flags must be kept (BMI2)
+    bool dead_flags = true;        // arithmetic flags that the code behind overwrites are not kept
     bool links = true;             // blocks of one page jump to each other
     bool jump_cache = true;        // indirect and cross-page jumps find their block (BMI2)
     bool calls = true;             // blocks go on behind an instruction of C++ that changes no mode

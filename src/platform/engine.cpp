@@ -16,6 +16,7 @@ struct Switch {
 constexpr Switch kSwitches[] = {
     {"no-inline-tlb", &cpu::Optimizations::inline_tlb},
     {"no-inline-flags-live", &cpu::Optimizations::inline_flags_live},
+    {"no-dead-flags", &cpu::Optimizations::dead_flags},
     {"no-links", &cpu::Optimizations::links},
     {"no-calls", &cpu::Optimizations::calls},
     {"no-jump-cache", &cpu::Optimizations::jump_cache},

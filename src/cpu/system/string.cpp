@@ -96,13 +96,17 @@ class StringLoop {
         return (a == b) == (repeat_ == Repeat::rep) ? Go::on : Go::stop;
     }
 
-    // There is more to do, but somebody waits.
-    [[nodiscard]] bool interrupted() const { return core_.request_pending(); }
+    // There is more to do, but somebody waits, or the iteration was one to trap behind.
+    [[nodiscard]] bool interrupted() const { return core_.request_pending() || traps(); }
+
+    // What saves RFLAGS between two iterations saves RF set. SDM: "Instruction-Breakpoint Exception
+    // Condition".
+    void leave_unfinished() { s_.rflags |= rf::RF; }
 
     // How many whole elements both addresses have left in their pages; 0 if an element leaves its page.
     [[nodiscard]] u64 run_length(u64 most, std::initializer_list<Gva> addresses) const
     {
-        if (!forward() || (s_.dr7 & spec::dr7::ENABLED))
+        if (!forward() || traps())
             return 0;
         for (const Gva gva : addresses)
             most = std::min(most, (kPageSize - gva.page_offset()) / element_);
@@ -110,6 +114,9 @@ class StringLoop {
     }
 
   private:
+    // Single-stepping and data breakpoints trap behind the iteration, not behind the last.
+    // SDM: "Single-Step Exception Condition", "Data Memory and I/O Breakpoint Exception Conditions".
+    [[nodiscard]] bool traps() const { return (s_.rflags & rf::TF) || (s_.dr7 & spec::dr7::ENABLED); }
     void set(Gpr r, u64 value)
     {
         u64& reg = s_.reg(r);
@@ -143,8 +150,10 @@ Result<Flow, Fault> repeat(StringLoop& loop, const Element& element)
         const Go go = TRY(element());
         if (loop.repeat() == Repeat::none || go == Go::stop)
             break;
-        if (loop.remaining() != 0 && loop.interrupted())
+        if (loop.remaining() != 0 && loop.interrupted()) {
+            loop.leave_unfinished();
             return Flow::stay;
+        }
     }
     return Flow::next;
 }

@@ -210,7 +210,8 @@ void Engine::emit_block(Block& block, std::span<const Instruction> insns, const 
     bool live_out = true;
     bool target_flags = true;
     bool behind_flags = true;
-    if (options_.inline_tlb && mode.code == CodeSize::bits64 && !mode.debug) { // a debugger looks at flags
+    const bool unseen = mode.code == CodeSize::bits64 && !mode.debug; // a debugger looks at flags
+    if (options_.inline_tlb && options_.dead_flags && unseen) {
         const bool call = last.operation == decode::Operation::call;
         const bool jcc = last.operation == decode::Operation::jcc;
         const bool direct = jcc || ((last.operation == decode::Operation::jmp || call) &&
@@ -226,7 +227,7 @@ void Engine::emit_block(Block& block, std::span<const Instruction> insns, const 
     for (std::size_t i = insns.size(); i-- > 0;) {
         const FlagUse use = flag_use(insns[i]);
         flags = (flags & ~use.written) | use.read;
-        live[i] = flags != 0;
+        live[i] = flags != 0 || !options_.dead_flags;
     }
 
     Assembler assembler(cache_->memory(), cache_->address());

@@ -48,6 +48,7 @@ struct EmitOptions {
     bool inline_tlb = false;
     bool stretches = false;         // once for neighbouring accesses (stretch.h)
     bool inline_flags_live = false; // also where the flags must be kept (BMI2)
+    bool dead_flags = false;        // flags that the code behind overwrites are not kept
     bool links = false;             // blocks of one page jump to each other
     bool bmi2 = false;              // the host has it
     bool calls = false;             // instructions of C++ are called from inside a block

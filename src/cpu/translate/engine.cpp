@@ -81,6 +81,7 @@ Engine::Engine(EngineMode mode, const Optimizations& optimizations, Frame& frame
     options_ = {.inline_tlb = full && optimizations.inline_tlb,
                 .stretches = full && optimizations.inline_tlb && optimizations.stretches,
                 .inline_flags_live = full && bmi2 && optimizations.inline_flags_live,
+                .dead_flags = full && optimizations.dead_flags,
                 .links = full && optimizations.links,
                 .bmi2 = bmi2,
                 .calls = full && optimizations.calls,
@@ -407,8 +408,7 @@ SlowResult Engine::call_system(Frame* frame, u64 call_address, u32, u64 return_a
     }
     if (!done)
         return engine.fault_last(done.error());
-    frame->exit_code =
-        static_cast<u64>(done.value() == InBlock::leave ? ExitCode::executed : ExitCode::ended);
+    frame->exit_code = static_cast<u64>(ExitCode::executed);
     return {.host = 0, .skip = kLeave};
 }
 

@@ -17,7 +17,7 @@ namespace seamless::cpu {
 
 // How an instruction of C++ in the middle of a block went: the block goes on; it is to be executed again, to
 // go on; or RIP is behind it, and something has to be looked at.
-enum class InBlock : u8 { on, again, leave };
+enum class InBlock : u8 { on, leave };
 
 // What the engine asks of the processor it belongs to.
 class EnginePort {

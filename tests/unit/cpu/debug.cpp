@@ -109,6 +109,50 @@ TEST_P(Debug, DataBreakpointTrapsBehindTheStore)
     EXPECT_EQ(machine.context.dr6 & 15, 1u);
 }
 
+// SDM: a trap behind each iteration; RF is pushed set behind all but the last.
+TEST_P(Debug, SingleStepTrapsBehindEachIterationOfAStringInstruction)
+{
+    machine.gpr(Gpr::rcx) = 3;
+    machine.gpr(Gpr::rdi) = GuestMachine::kData;
+    machine.gpr(Gpr::rax) = 0x77;
+    machine.vmcs.rflags |= spec::rflags::TF;
+    ExitReason exit = machine.run({0xf3, 0xaa}); // rep stosb
+    for (u64 left : {2u, 1u, 0u}) {
+        ASSERT_EQ(exit, ExitReason::VMCALL);
+        EXPECT_EQ(machine.handled_vector(), 1);
+        EXPECT_EQ(machine.gpr(Gpr::rcx), left);
+        EXPECT_EQ(machine.gpr(Gpr::rdi), GuestMachine::kData + 3 - left);
+        EXPECT_EQ(pushed_rip(), GuestMachine::kCode + (left ? 0 : 2));
+        EXPECT_EQ((pushed_flags() & spec::rflags::RF) != 0, left != 0);
+        machine.vmcs.rip = pushed_rip();
+        machine.vmcs.rflags = pushed_flags();
+        if (left)
+            exit = machine.enter();
+    }
+    EXPECT_EQ(machine.get<u32>(GuestMachine::kData), 0x777777u);
+}
+
+TEST_P(Debug, DataBreakpointTrapsBehindTheIterationThatMetIt)
+{
+    machine.context.dr[0] = GuestMachine::kData + 4;
+    machine.vmcs.dr7 = dr7(kWrite, 0);
+    machine.gpr(Gpr::rcx) = 8;
+    machine.gpr(Gpr::rdi) = GuestMachine::kData;
+    EXPECT_EQ(machine.run({0xf3, 0xaa}), ExitReason::VMCALL); // rep stosb
+    EXPECT_EQ(machine.handled_vector(), 1);
+    EXPECT_EQ(machine.gpr(Gpr::rcx), 3u);
+    EXPECT_EQ(pushed_rip(), GuestMachine::kCode);
+    EXPECT_TRUE(pushed_flags() & spec::rflags::RF);
+    EXPECT_EQ(machine.context.dr6 & 15, 1u);
+    machine.vmcs.rip = pushed_rip();
+    machine.vmcs.rflags = pushed_flags();
+    machine.vmcs.dr7 = 0x400;
+    EXPECT_EQ(machine.enter(), ExitReason::VMCALL);
+    EXPECT_EQ(machine.handled_vector(), -1);
+    EXPECT_EQ(machine.gpr(Gpr::rcx), 0u);
+    EXPECT_FALSE(machine.vmcs.rflags & spec::rflags::RF);
+}
+
 TEST_P(Debug, AlignmentCheckIsForUsersWhoAskForIt)
 {
     machine.vmcs.cr0 |= spec::cr0::AM;
