@@ -30,6 +30,7 @@ struct RunOptions {
     std::vector<std::string> disks;
     std::string net = "user";
     std::vector<std::string> devices;
+    std::string symbols; // empty: none
     std::string trace;
     std::string gdb;          // empty: no port for gdb
     bool gdb_default = false; // -s

@@ -14,11 +14,14 @@
 #include "cli/firmware.h"
 #include "cli/gdb_server.h"
 #include "cli/pty.h"
+#include "cli/report_tools.h"
 #include "cli/running_machine.h"
 #include "cli/software_host.h"
 #include "guest/builtin.h"
 #include "platform/host_clock.h"
 #include "vmm/machine.h"
+#include "vmm/report/console_tail.h"
+#include "vmm/report/report.h"
 
 namespace seamless::cli {
 namespace {
@@ -82,15 +85,13 @@ std::string_view name_of(vmm::Outcome::Kind kind)
     return "internal_error";
 }
 
-// The far end of the serial port: one of the two.
+// The far end of the serial port: one of the two, and who reads along.
 struct SerialPort {
     std::unique_ptr<SerialOutput> output;
     std::unique_ptr<Pty> pty;
+    std::unique_ptr<vmm::report::ConsoleTail> tail;
 
-    [[nodiscard]] devices::SerialSink& sink() const
-    {
-        return pty ? static_cast<devices::SerialSink&>(*pty) : *output;
-    }
+    [[nodiscard]] devices::SerialSink& sink() const { return *tail; }
 };
 
 // What the machines of one run are made of, which only differ by the resets between them.
@@ -101,6 +102,7 @@ struct Parts {
     const SerialPort& serial;
     const devices::Clock& clock;
     GdbServer* gdb; // may be nullptr
+    Symbols& symbols;
 };
 
 // The time that is left of --timeout, 0 without one.
@@ -128,7 +130,33 @@ class Timeout {
 struct Ended {
     vmm::Outcome outcome;
     bool stuck = false; // a thread still uses the machine, which stays: nothing may be taken from under it
+    std::string text;   // the report of the guest's death, both empty if it has not died
+    std::string json;
 };
+
+// A guest that has died, one that hangs, and one that panics and wants a reset, which a TD cannot have.
+bool needs_report(const vmm::Outcome& outcome, const std::string& panic)
+{
+    using Kind = vmm::Outcome::Kind;
+    return outcome.kind == Kind::guest_died || outcome.kind == Kind::timeout ||
+           (outcome.kind == Kind::reset && !panic.empty());
+}
+
+Ended ended_with_report(const Parts& parts, const vmm::Machine& machine, vmm::Outcome outcome)
+{
+    const std::string panic = parts.serial.tail->panic();
+    if (!needs_report(outcome, panic))
+        return {.outcome = std::move(outcome), .text = {}, .json = {}};
+    trace::Inspection& guests = parts.host.look_back();
+    if (const auto registers = guests.registers(outcome.vcpu))
+        parts.symbols.slide_by(kaslr_distance(parts.symbols, *registers));
+    vmm::report::Facts facts = vmm::report::gather(machine, outcome, &guests, report_tools(parts.symbols));
+    facts.panic = panic;
+    const auto causes = vmm::report::diagnose(facts);
+    return {.outcome = std::move(outcome),
+            .text = vmm::report::as_text(facts, causes),
+            .json = vmm::report::as_json(facts, causes)};
+}
 
 // Builds a machine and runs it, once more after each reset of a plain VM.
 Result<Ended, Message> run_machines(const Parts& parts, vmm::VirtioBackends backends, RunningMachine& running)
@@ -142,14 +170,17 @@ Result<Ended, Message> run_machines(const Parts& parts, vmm::VirtioBackends back
         vmm::Outcome outcome =
             machine->run({.timeout_ms = timeout.left_ms(), .inspection = &parts.host.inspection()});
         running.set(nullptr);
-        parts.host.machine_goes();
         if (machine->stuck()) {
+            parts.host.machine_goes();
             (void)machine.release();
-            return Ended{std::move(outcome), true};
+            return Ended{.outcome = std::move(outcome), .stuck = true, .text = {}, .json = {}};
         }
-        const bool resets = parts.plan.config.kind == vmm::VmKind::plain && !o.no_reboot;
-        if (outcome.kind != vmm::Outcome::Kind::reset || !resets)
-            return Ended{std::move(outcome)};
+        const bool resets = parts.plan.config.kind == vmm::VmKind::plain && !o.no_reboot &&
+                            outcome.kind == vmm::Outcome::Kind::reset;
+        Ended ended = resets ? Ended{} : ended_with_report(parts, *machine, std::move(outcome));
+        parts.host.machine_goes();
+        if (!resets)
+            return ended;
         fmt::print(stderr, "seamless: the guest asked for a reset; it starts again\n");
         backends = machine->release_backends();
     }
@@ -203,6 +234,8 @@ Result<SerialPort, Message> open_serial(const RunOptions& o)
     } else {
         port.output = TRY(SerialOutput::open("--serial", TRY(parse_serial("--serial", o.serial))));
     }
+    devices::SerialSink& end = port.pty ? static_cast<devices::SerialSink&>(*port.pty) : *port.output;
+    port.tail = std::make_unique<vmm::report::ConsoleTail>(end);
     return port;
 }
 
@@ -218,9 +251,11 @@ void report(const Ended& ended, const RunOptions& o, SoftwareHost& host)
     const vmm::Outcome& outcome = ended.outcome;
     if (!outcome.report.empty())
         fmt::print(stderr, "seamless: {}\n", outcome.report);
+    fmt::print(stderr, "{}", ended.text);
     if (o.json)
-        fmt::print("{{\"outcome\":\"{}\",\"exit_status\":{},\"report\":{}{}}}\n", name_of(outcome.kind),
+        fmt::print("{{\"outcome\":\"{}\",\"exit_status\":{},\"report\":{}{}{}}}\n", name_of(outcome.kind),
                    outcome.exit_status(), json_string(outcome.report),
+                   ended.json.empty() ? "" : ",\"death\":" + ended.json,
                    ended.stuck ? "" : ",\"counters\":" + counted(host.counters()));
     std::fflush(stdout);
 }
@@ -264,6 +299,9 @@ int run_command(const RunOptions& o)
     const auto engine = platform::parse_engine(o.engine);
     if (!engine.ok())
         return complain(engine.error(), kUsage);
+    auto symbols = o.symbols.empty() ? Result<Symbols, Message>(Symbols{}) : Symbols::load(o.symbols);
+    if (!symbols.ok())
+        return complain({"--symbols " + symbols.error().text}, kUsage);
     const auto key = read_platform_key(o.platform_key);
     if (!key.ok())
         return complain(key.error(), kUsage);
@@ -289,7 +327,8 @@ int run_command(const RunOptions& o)
                                       .host = *host.value(),
                                       .serial = serial.value(),
                                       .clock = clock,
-                                      .gdb = gdb.value().get()},
+                                      .gdb = gdb.value().get(),
+                                      .symbols = symbols.value()},
                                      std::move(backends).value());
     if (!ended.ok())
         return complain(ended.error(), kOurBug);

@@ -34,11 +34,16 @@ class Host : public SoftwareHost {
   public:
     vmm::IoctlPort& kvm() override { return *kvm_; }
     vmm::InspectionPort& inspection() override { return inspection_; }
-    trace::Inspection* guests() override { return inspector_.get(); }
+    trace::Inspection* guests() override { return inspects_ ? inspector_.get() : nullptr; }
+    trace::Inspection& look_back() override
+    {
+        inspector_->look_back(watch_);
+        return *inspector_;
+    }
     void machine_goes() override
     {
-        if (inspector_)
-            inspector_->forget_vcpus();
+        inspector_->forget_vcpus();
+        watch_.forget();
     }
     Counters counters() override
     {
@@ -59,9 +64,10 @@ class Host : public SoftwareHost {
     {
         platform::Parameters parameters;
         counts_ = options.engine.mode == cpu::EngineMode::step || !options.engine.optimizations.uncounted;
-        if (options.inspect)
-            inspector_ = std::make_unique<platform::Inspector>(options.hold);
-        parameters.make_lp = watch_.watch(platform::make_engine(options.engine, inspector_.get()));
+        inspects_ = options.inspect;
+        inspector_ = std::make_unique<platform::Inspector>(options.hold);
+        platform::Inspector* port = inspects_ ? inspector_.get() : nullptr;
+        parameters.make_lp = watch_.watch(platform::make_engine(options.engine, port));
         parameters.report_key = options.report_key;
         platform::EventMemory* events = nullptr;
         if (options.inspect) {
@@ -75,9 +81,8 @@ class Host : public SoftwareHost {
         parameters.trace_sink = sink_.get();
         platform_ = TRY(platform::Platform::create(parameters));
         device_ = std::make_unique<uapi::Device>(*platform_);
-        kvm_ = std::make_unique<SoftwareKvm>(*device_, inspector_.get());
-        if (inspector_)
-            inspector_->look_at(platform_->tdx_module(), events);
+        kvm_ = std::make_unique<SoftwareKvm>(*device_, port);
+        inspector_->look_at(platform_->tdx_module(), events);
         return {};
     }
 
@@ -90,6 +95,7 @@ class Host : public SoftwareHost {
     std::unique_ptr<uapi::Device> device_;
     std::unique_ptr<SoftwareKvm> kvm_;
     bool counts_ = false;
+    bool inspects_ = false; // while guests run
 };
 
 } // namespace

@@ -34,8 +34,10 @@ class SoftwareHost {
 
     [[nodiscard]] virtual vmm::IoctlPort& kvm() = 0;
     [[nodiscard]] virtual vmm::InspectionPort& inspection() = 0;
-    // What tools look through; nullptr unless asked for.
+    // What tools look through while guests run; nullptr unless asked for.
     [[nodiscard]] virtual trace::Inspection* guests() = 0;
+    // What a machine's guests looked like when it stopped: between the end of its run and machine_goes().
+    [[nodiscard]] virtual trace::Inspection& look_back() = 0;
     // A machine has run, and is about to go.
     virtual void machine_goes() = 0;
 

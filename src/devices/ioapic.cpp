@@ -61,6 +61,19 @@ void Ioapic::set_line(unsigned pin, bool asserted)
         send_if_level_pending(pin);
     else if (asserted && !was && !test(entries_[pin], kMask))
         deliver(pin);
+    else if (asserted && !was)
+        lost_ |= u32{1} << pin;
+}
+
+Ioapic::Pin Ioapic::pin(unsigned number) const
+{
+    const u64 entry = entries_[number];
+    return {.vector = static_cast<u8>(entry),
+            .masked = test(entry, kMask),
+            .level = test(entry, kLevel),
+            .remote_irr = test(entry, kRemoteIrr),
+            .asserted = test(asserted_, number),
+            .lost = test(lost_, number)};
 }
 
 void Ioapic::send_if_level_pending(unsigned pin)

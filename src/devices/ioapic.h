@@ -46,6 +46,16 @@ class Ioapic : public BusDevice {
     // What the pin sends, if it is level triggered; it is then the owner's duty to report its EOIs.
     [[nodiscard]] bool level_triggered(unsigned pin) const;
     [[nodiscard]] MsiMessage message(unsigned pin) const;
+    // For those who ask why an interrupt does not come.
+    struct Pin {
+        u8 vector = 0;
+        bool masked = false;
+        bool level = false;
+        bool remote_irr = false; // a local APIC has it and has not ended it
+        bool asserted = false;   // the device's line
+        bool lost = false;       // an edge came while the pin was masked
+    };
+    [[nodiscard]] Pin pin(unsigned number) const;
 
   private:
     class Line : public InterruptLine {
@@ -66,6 +76,7 @@ class Ioapic : public BusDevice {
     std::array<Line, kPins> lines_;
     std::array<u64, kPins> entries_;
     u32 asserted_ = 0; // the pins' inputs
+    u32 lost_ = 0;     // edges that came to masked pins
     u8 selected_ = 0;
     u8 id_ = 0;
 };

@@ -27,9 +27,25 @@ void Inspector::look_at(tdx::TdxModule* module, EventMemory* events)
     events_ = events;
 }
 
+void Inspector::look_back(const StallWatch& watch)
+{
+    const std::lock_guard lock(mutex_);
+    watch_ = &watch;
+    for (u32 vcpu = 0; vcpu < StallWatch::kVcpus; ++vcpu) {
+        const ExitHistory* history = watch.history(vcpu);
+        if (history == nullptr || history->vmcs() == nullptr)
+            continue;
+        Slot& slot = slots_[vcpu];
+        slot.where = Where::outside;
+        slot.last_vmcs = *history->vmcs();
+        slot.last_context = *history->context();
+    }
+}
+
 void Inspector::forget_vcpus()
 {
     const std::lock_guard lock(mutex_);
+    watch_ = nullptr;
     slots_.clear();
     new_go_ = true;
 }

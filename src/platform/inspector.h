@@ -11,6 +11,7 @@
 #include "cpu/debug_port.h"
 #include "platform/event_memory.h"
 #include "platform/guest_view.h"
+#include "platform/stall_watch.h"
 #include "tdx/module.h"
 #include "trace/inspection.h"
 
@@ -23,6 +24,9 @@ class Inspector final : public trace::Inspection, public cpu::DebugPort {
 
     // What facts about TDs and events come from; either may be nullptr.
     void look_at(tdx::TdxModule* module, EventMemory* events);
+    // No thread runs a guest any more: what is to be seen from now on is how `watch`, which outlives this,
+    // saw each vCPU last.
+    void look_back(const StallWatch& watch);
     // A machine is about to go: nothing of its vCPUs is touched any more, and new ones may come.
     void forget_vcpus();
     // Async-signal-safe: the VMM wants the vCPU of some thread back.
@@ -47,6 +51,8 @@ class Inspector final : public trace::Inspection, public cpu::DebugPort {
     [[nodiscard]] std::optional<trace::TdFacts> td_facts(u32 vcpu) override;
     [[nodiscard]] std::vector<trace::Record> recent_events() override;
     [[nodiscard]] std::vector<trace::Record> memory_events(u64 gpa) override;
+    [[nodiscard]] std::vector<trace::Crossing> crossings(u32 vcpu) override;
+    [[nodiscard]] std::optional<trace::ApicState> apic(u32 vcpu) override;
 
     [[nodiscard]] Run before(cpu::LogicalProcessor& lp, cpu::Debuggee& debuggee, cpu::Vmcs& vmcs,
                              cpu::GuestContext& context) override;
@@ -59,7 +65,8 @@ class Inspector final : public trace::Inspection, public cpu::DebugPort {
     struct Slot {
         Where where = Where::unknown;
         cpu::Debuggee* debuggee = nullptr;
-        cpu::Vmcs* vmcs = nullptr; // and `context`: of the guest, to be touched only while it is stopped
+        // Of the guest, to be touched only while it is stopped; nullptr if it has only been looked back at.
+        cpu::Vmcs* vmcs = nullptr;
         cpu::GuestContext* context = nullptr;
         cpu::Vmcs last_vmcs; // of the last VM exit
         cpu::GuestContext last_context;
@@ -71,6 +78,7 @@ class Inspector final : public trace::Inspection, public cpu::DebugPort {
         bool code_changed = false;
         std::optional<trace::VcpuStop> stop; // that nobody has taken yet
 
+        [[nodiscard]] const cpu::Vmcs& any_vmcs() const { return vmcs != nullptr ? *vmcs : last_vmcs; }
         [[nodiscard]] bool in_sight() const { return where == Where::stopped || where == Where::outside; }
         [[nodiscard]] const cpu::Vmcs& seen_vmcs() const
         {
@@ -104,6 +112,7 @@ class Inspector final : public trace::Inspection, public cpu::DebugPort {
     std::function<void()> listener_;
     tdx::TdxModule* module_ = nullptr;
     EventMemory* events_ = nullptr;
+    const StallWatch* watch_ = nullptr; // of a run that is over
 };
 
 } // namespace seamless::platform

@@ -7,6 +7,7 @@
 #include "mem/guest_access.h"
 #include "platform/inspector.h"
 #include "platform/vector_state.h"
+#include "spec/apic.h"
 
 namespace seamless::platform {
 
@@ -92,7 +93,7 @@ std::vector<trace::VcpuStatus> Inspector::vcpus()
     std::vector<trace::VcpuStatus> list;
     for (const auto& [vcpu, slot] : slots_)
         list.push_back({.id = vcpu,
-                        .td = slot.vmcs->td_shared_bit != 0,
+                        .td = slot.any_vmcs().td_shared_bit != 0,
                         .stopped = slot.where == Where::stopped,
                         .exit_reason = slot.where == Where::outside ? slot.last_vmcs.exit_reason : 0});
     return list;
@@ -183,10 +184,10 @@ std::optional<trace::TdFacts> Inspector::td_facts(u32 vcpu)
 {
     const std::lock_guard lock(mutex_);
     const Slot* slot = sight_of(vcpu);
-    if (slot == nullptr || module_ == nullptr || slot->vmcs->td_shared_bit == 0)
+    if (slot == nullptr || module_ == nullptr || slot->any_vmcs().td_shared_bit == 0)
         return {};
     // #VE information is at the start of the TDVPR page. The vCPU is being run, so its pages stay its own.
-    const tdx::PamtEntry& page = module_->pamt().entry(Hpa(slot->vmcs->ve_information_address), 0);
+    const tdx::PamtEntry& page = module_->pamt().entry(Hpa(slot->any_vmcs().ve_information_address), 0);
     if (page.type != TdxPageType::TDVPR)
         return {};
     const auto* found = static_cast<const tdx::Vcpu*>(page.object);
@@ -227,9 +228,42 @@ std::vector<trace::Record> Inspector::memory_events(u64 gpa)
     {
         const std::lock_guard lock(mutex_);
         for (const auto& [vcpu, slot] : slots_)
-            shared_bit |= slot.vmcs->td_shared_bit;
+            shared_bit |= slot.any_vmcs().td_shared_bit;
     }
     return events_ ? events_->of_page(gpa, shared_bit) : std::vector<trace::Record>();
+}
+
+std::vector<trace::Crossing> Inspector::crossings(u32 vcpu)
+{
+    const std::lock_guard lock(mutex_);
+    const ExitHistory* history = watch_ != nullptr ? watch_->history(vcpu) : nullptr;
+    return history != nullptr ? history->crossings() : std::vector<trace::Crossing>();
+}
+
+std::optional<trace::ApicState> Inspector::apic(u32 vcpu)
+{
+    constexpr u64 kWordBytes = 16; // between the registers of 32 bits
+    const std::lock_guard lock(mutex_);
+    const Slot* slot = sight_of(vcpu);
+    if (slot == nullptr || slot->seen_vmcs().virtual_apic_page == 0)
+        return {};
+    const Hpa page = mem::without_hkid(Hpa(slot->seen_vmcs().virtual_apic_page));
+    const auto word = [&](u64 offset) {
+        u32 value = 0;
+        return mem::try_load(page + offset, value) ? value : 0;
+    };
+    trace::ApicState state;
+    state.task_priority = static_cast<u8>(word(spec::apic::TPR));
+    state.software_enabled = (word(spec::apic::SPIV) & spec::apic::SPIV_ENABLED) != 0;
+    for (u64 i = 0; i < 8; ++i) {
+        state.requested[i / 2] |= u64{word(spec::apic::IRR + i * kWordBytes)} << (i % 2 * 32);
+        state.in_service[i / 2] |= u64{word(spec::apic::ISR + i * kWordBytes)} << (i % 2 * 32);
+    }
+    if (slot->seen_vmcs().posted_intr_desc != 0) // SDM: "Posted-Interrupt Descriptor": PIR comes first
+        for (u64 i = 0; i < 4; ++i)
+            (void)mem::try_load(mem::without_hkid(Hpa(slot->seen_vmcs().posted_intr_desc)) + i * 8,
+                                state.posted[i]);
+    return state;
 }
 
 } // namespace seamless::platform

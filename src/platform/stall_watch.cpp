@@ -47,7 +47,10 @@ class StallWatch::Watched : public cpu::LogicalProcessor {
     {
         inner_->trace = trace;
         const GuestState before(vmcs, context);
+        ExitHistory& history = watch_.noted(trace.vcpu);
+        history.entering(vmcs, context);
         inner_->vm_enter(vmcs, context);
+        history.left(vmcs, context);
         if (!is_ept_fault(vmcs.exit_reason) && !says_nothing(vmcs.exit_reason)) [[likely]]
             return note(false, 0, vmcs); // whatever became of the guest, it is not such a fault again
         const GuestState after(vmcs, context);
@@ -91,6 +94,20 @@ cpu::LpFactory StallWatch::watch(cpu::LpFactory inner)
                                             unsigned id) -> std::unique_ptr<cpu::LogicalProcessor> {
         return std::make_unique<Watched>(*this, inner(package, id));
     };
+}
+
+ExitHistory& StallWatch::noted(u32 vcpu)
+{
+    std::unique_ptr<ExitHistory>& history = histories_[vcpu % kVcpus];
+    if (!history) [[unlikely]]
+        history = std::make_unique<ExitHistory>();
+    return *history;
+}
+
+void StallWatch::forget()
+{
+    for (std::unique_ptr<ExitHistory>& history : histories_)
+        history.reset();
 }
 
 StallWatch::Stall StallWatch::stall(u32 vcpu) const

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Watches the logical processors of a host for vCPUs that can never get anywhere: VM entry after VM entry
-// ends in the same EPT fault and no instruction retires. Part of the inspection port; nothing in the layers
-// below knows of it.
+// ends in the same EPT fault and no instruction retires. It also keeps the last VM exits of each vCPU. Part
+// of the inspection port; nothing in the layers below knows of it.
 #pragma once
 
 #include <array>
 #include <atomic>
+#include <memory>
 
 #include "cpu/package.h"
+#include "platform/exit_history.h"
 
 namespace seamless::platform {
 
@@ -26,6 +28,13 @@ class StallWatch {
     [[nodiscard]] cpu::LpFactory watch(cpu::LpFactory inner);
     // Of the vCPU with this id; any thread.
     [[nodiscard]] Stall stall(u32 vcpu) const;
+    // Of the vCPU with this id, once no thread runs it any more; nullptr if it was never entered.
+    [[nodiscard]] const ExitHistory* history(u32 vcpu) const
+    {
+        return vcpu < kVcpus ? histories_[vcpu].get() : nullptr;
+    }
+    // The vCPUs are about to go, and others with their ids may come.
+    void forget();
 
   private:
     class Watched;
@@ -41,7 +50,11 @@ class StallWatch {
 
     Record& record(u32 vcpu) { return records_[vcpu % kVcpus]; }
 
+    // Made by the thread that first enters the vCPU; ids above kVcpus write over those of others.
+    ExitHistory& noted(u32 vcpu);
+
     std::array<Record, kVcpus> records_;
+    std::array<std::unique_ptr<ExitHistory>, kVcpus> histories_;
 };
 
 } // namespace seamless::platform

@@ -14,6 +14,7 @@
 #include "base/address.h"
 #include "spec/vmx.h"
 #include "spec/x86.h"
+#include "trace/crossing.h"
 #include "trace/trace.h"
 
 namespace seamless::trace {
@@ -150,6 +151,10 @@ class Inspection {
     // What has been traced of late, oldest first; those about memory are kept for longer.
     [[nodiscard]] virtual std::vector<Record> recent_events() = 0;
     [[nodiscard]] virtual std::vector<Record> memory_events(u64 gpa) = 0;
+
+    // Of a run that is over: the last VM exits, oldest first, and the APIC of a vCPU that has a virtual one.
+    [[nodiscard]] virtual std::vector<Crossing> crossings(u32) { return {}; }
+    [[nodiscard]] virtual std::optional<ApicState> apic(u32) { return {}; }
 };
 
 } // namespace seamless::trace

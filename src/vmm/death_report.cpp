@@ -78,21 +78,6 @@ std::string instruction_bytes(const kvm_run& run)
 
 } // namespace
 
-std::string registers_line(const Vcpu& vcpu, bool td)
-{
-    if (td)
-        return "  registers: hidden, as the host of a TD cannot see them";
-    kvm_regs regs{};
-    kvm_sregs sregs{};
-    if (vcpu.fd().ioctl(KVM_GET_REGS, &regs) < 0 || vcpu.fd().ioctl(KVM_GET_SREGS, &sregs) < 0)
-        return "  registers: KVM did not give them";
-    return fmt::format(
-        "  rip {:#x} rflags {:#x} rsp {:#x} cs {:#x} cr0 {:#x} cr2 {:#x} cr3 {:#x} cr4 {:#x} efer {:#x}\n"
-        "  rax {:#x} rbx {:#x} rcx {:#x} rdx {:#x} rsi {:#x} rdi {:#x} rbp {:#x}",
-        regs.rip, regs.rflags, regs.rsp, sregs.cs.selector, sregs.cr0, sregs.cr2, sregs.cr3, sregs.cr4,
-        sregs.efer, regs.rax, regs.rbx, regs.rcx, regs.rdx, regs.rsi, regs.rdi, regs.rbp);
-}
-
 std::string report_fatal_error(const Vcpu& vcpu)
 {
     const auto& event = vcpu.run().system_event;
@@ -104,23 +89,23 @@ std::string report_fatal_error(const Vcpu& vcpu)
     return text;
 }
 
-std::string report_triple_fault(const Vcpu& vcpu, bool td)
+std::string report_triple_fault(const Vcpu& vcpu)
 {
     return fmt::format("vCPU {}: triple fault (KVM_EXIT_SHUTDOWN): an exception occurred while the processor "
                        "was calling the\n"
                        "  double-fault handler; usually the IDT, the stack or the page tables are not what "
-                       "the guest believes\n{}",
-                       vcpu.index(), registers_line(vcpu, td));
+                       "the guest believes",
+                       vcpu.index());
 }
 
-std::string report_internal_error(const Vcpu& vcpu, bool td)
+std::string report_internal_error(const Vcpu& vcpu)
 {
     const kvm_run& run = vcpu.run();
     const std::size_t count = std::min<std::size_t>(run.internal.ndata, std::size(run.internal.data));
     return fmt::format(
-        "vCPU {}: KVM cannot go on (KVM_EXIT_INTERNAL_ERROR, suberror {}): {}{}\n  data: {:#x}\n{}",
+        "vCPU {}: KVM cannot go on (KVM_EXIT_INTERNAL_ERROR, suberror {}): {}{}\n  data: {:#x}",
         vcpu.index(), run.internal.suberror, suberror_words(run.internal.suberror), instruction_bytes(run),
-        fmt::join(run.internal.data, run.internal.data + count, " "), registers_line(vcpu, td));
+        fmt::join(run.internal.data, run.internal.data + count, " "));
 }
 
 std::string report_entry_failure(const Vcpu& vcpu)

@@ -18,7 +18,13 @@ namespace {
 
 using End = std::optional<Outcome>;
 
-Outcome died(std::string report) { return {.kind = Outcome::Kind::guest_died, .report = std::move(report)}; }
+Outcome died(const ExitContext& c, Death death, std::string report)
+{
+    return {.kind = Outcome::Kind::guest_died,
+            .report = std::move(report),
+            .death = death,
+            .vcpu = c.vcpu.index()};
+}
 
 Outcome our_bug(const Vcpu& vcpu, std::string_view what)
 {
@@ -71,21 +77,28 @@ End on_hypercall(const ExitContext& c)
     return {};
 }
 
-End on_shutdown(const ExitContext& c) { return died(report_triple_fault(c.vcpu, c.td)); }
-End on_internal_error(const ExitContext& c) { return died(report_internal_error(c.vcpu, c.td)); }
-End on_fail_entry(const ExitContext& c) { return died(report_entry_failure(c.vcpu)); }
+End on_shutdown(const ExitContext& c) { return died(c, Death::triple_fault, report_triple_fault(c.vcpu)); }
+End on_internal_error(const ExitContext& c)
+{
+    return died(c, Death::internal_error, report_internal_error(c.vcpu));
+}
+End on_fail_entry(const ExitContext& c)
+{
+    return died(c, Death::entry_failure, report_entry_failure(c.vcpu));
+}
 
 End on_system_event(const ExitContext& c)
 {
     switch (c.vcpu.run().system_event.type) {
     case KVM_SYSTEM_EVENT_TDX_FATAL:
-        return died(report_fatal_error(c.vcpu));
+        return died(c, Death::fatal_error, report_fatal_error(c.vcpu));
     case KVM_SYSTEM_EVENT_SHUTDOWN:
         return Outcome{.kind = Outcome::Kind::powered_off};
     case KVM_SYSTEM_EVENT_RESET:
         return Outcome{.kind = Outcome::Kind::reset, .report = "the guest asked for a reset"};
     default:
-        return died(fmt::format("vCPU {}: the guest crashed (KVM_EXIT_SYSTEM_EVENT, type {})", c.vcpu.index(),
+        return died(c, Death::crash_event,
+                    fmt::format("vCPU {}: the guest crashed (KVM_EXIT_SYSTEM_EVENT, type {})", c.vcpu.index(),
                                 c.vcpu.run().system_event.type));
     }
 }
@@ -104,8 +117,8 @@ End on_tdx(const ExitContext&) { return {}; }
 // With the local APIC in KVM, a halt does not come here; on a KVM without one the guest would never wake up.
 End on_hlt(const ExitContext& c)
 {
-    return died(fmt::format("vCPU {}: HLT with nothing that could wake the processor\n{}", c.vcpu.index(),
-                            registers_line(c.vcpu, c.td)));
+    return died(c, Death::halt,
+                fmt::format("vCPU {}: HLT with nothing that could wake the processor", c.vcpu.index()));
 }
 
 End on_intr(const ExitContext&) { return {}; }
@@ -142,9 +155,12 @@ End on_memory_fault(const ExitContext& c)
         return our_bug(c.vcpu, fmt::format("KVM_EXIT_MEMORY_FAULT with unknown flags {:#x}", fault.flags));
     const int error =
         c.memory.convert({fault.gpa, fault.size}, (fault.flags & KVM_MEMORY_EXIT_FLAG_PRIVATE) != 0);
-    if (error != 0)
-        return died(report_memory_fault(c.vcpu, error));
-    return {};
+    if (error == 0)
+        return {};
+    Outcome outcome = died(c, Death::memory_fault, report_memory_fault(c.vcpu, error));
+    outcome.gpa = fault.gpa;
+    outcome.private_ = (fault.flags & KVM_MEMORY_EXIT_FLAG_PRIVATE) != 0;
+    return outcome;
 }
 
 End on_error(const ExitContext& c, int error)
@@ -158,7 +174,7 @@ End on_error(const ExitContext& c, int error)
             return on_memory_fault(c);
         break;
     case EIO:
-        return died(report_dead_vm(c.vcpu, c.td));
+        return died(c, Death::dead_vm, report_dead_vm(c.vcpu, c.td));
     default:
         break;
     }

@@ -93,7 +93,39 @@ int GuestMemory::convert(const MemoryRange& range, bool to_private) const
         return EINVAL;
     if (const int error = set_attributes(range, to_private); error != 0)
         return error;
+    note(range, to_private);
     return discard(*slot, range, to_private);
+}
+
+void GuestMemory::note(const MemoryRange& range, bool to_private) const
+{
+    const std::lock_guard lock(mutex_);
+    u64 start = range.start, end = range.end();
+    auto at = shared_.lower_bound(range.start);
+    if (at != shared_.begin() && std::prev(at)->second >= range.start)
+        --at;
+    while (at != shared_.end() && at->first <= range.end()) {
+        start = std::min(start, at->first);
+        end = std::max(end, at->second);
+        at = shared_.erase(at);
+    }
+    if (!to_private) {
+        shared_[start] = end;
+        return;
+    }
+    if (start < range.start)
+        shared_[start] = range.start;
+    if (end > range.end())
+        shared_[range.end()] = end;
+}
+
+bool GuestMemory::is_private(const MemoryRange& range) const
+{
+    if (!private_)
+        return false;
+    const std::shared_lock lock(mutex_);
+    const auto after = shared_.upper_bound(range.start);
+    return after == shared_.begin() || std::prev(after)->second < range.end();
 }
 
 } // namespace seamless::vmm

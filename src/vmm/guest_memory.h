@@ -3,6 +3,8 @@
 // guest_memfd for the private side, which the VMM itself cannot see.
 #pragma once
 
+#include <map>
+#include <shared_mutex>
 #include <sys/mman.h>
 
 #include "vmm/kvm_fd.h"
@@ -44,6 +46,8 @@ class GuestMemory {
     // Makes a range private or shared and drops what the other side held. 0, or the errno the guest is told.
     // Ranges without memory may be "shared", as device registers are.
     [[nodiscard]] int convert(const MemoryRange& range, bool to_private) const;
+    // Whether the guest uses any of it as private memory.
+    [[nodiscard]] bool is_private(const MemoryRange& range) const;
 
   private:
     struct Slot {
@@ -56,9 +60,13 @@ class GuestMemory {
     [[nodiscard]] int set_attributes(const MemoryRange& range, bool to_private) const;
     [[nodiscard]] int discard(const Slot& slot, const MemoryRange& range, bool shared_side) const;
 
+    void note(const MemoryRange& range, bool to_private) const;
+
     const KvmFd& vm_;
     bool private_;
     std::vector<Slot> slots_;
+    mutable std::shared_mutex mutex_;   // guards what follows; taken last
+    mutable std::map<u64, u64> shared_; // start to end, apart from each other
 };
 
 } // namespace seamless::vmm

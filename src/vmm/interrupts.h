@@ -13,6 +13,7 @@ class Interrupts : public devices::IoapicBackend {
     explicit Interrupts(const KvmFd& vm) : vm_(vm) {}
 
     [[nodiscard]] devices::Ioapic& ioapic() { return ioapic_; }
+    [[nodiscard]] const devices::Ioapic& ioapic() const { return ioapic_; }
     void send(const devices::MsiMessage& message) override;
     void routes_changed() override;
 

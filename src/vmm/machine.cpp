@@ -116,6 +116,11 @@ Result<std::unique_ptr<Machine>, Message> Machine::build(IoctlPort& port, const 
     return machine;
 }
 
+std::string_view Machine::owner(u64 gpa) const
+{
+    return vm_->memory.at({gpa, 1}) != nullptr ? "memory" : board_.mmio.owner(gpa);
+}
+
 void Machine::debug_exit(u32 value) { end({.kind = Outcome::Kind::debug_exit, .value = value}); }
 void Machine::power_off() { end({.kind = Outcome::Kind::powered_off}); }
 
@@ -178,7 +183,9 @@ void Machine::check_progress(InspectionPort& inspection)
                                    "  instruction retired. In a TD this happens when an MMIO access faults "
                                    "while VE_INFO still holds an\n"
                                    "  earlier #VE, before TDG.VP.VEINFO.GET\n  {}",
-                                   vcpu.index(), stall.fruitless_entries, stall.where)});
+                                   vcpu.index(), stall.fruitless_entries, stall.where),
+             .death = Death::no_progress,
+             .vcpu = vcpu.index()});
         return;
     }
 }
@@ -199,7 +206,7 @@ void Machine::wait_for_end(const RunOptions& options)
             check_progress(*options.inspection);
         if (options.timeout_ms != 0 && Clock::now() >= deadline)
             end({.kind = Outcome::Kind::timeout,
-                 .report = fmt::format("the guest was still running after {} s",
+                 .report = fmt::format("the guest was still running after {:.1f} s",
                                        static_cast<double>(options.timeout_ms) / 1000)});
     }
 }

@@ -49,6 +49,13 @@ class Machine : private devices::MachineEnd {
     std::size_t receive(std::span<const u8> bytes);
     // The same for the virtio console.
     std::size_t receive_console(std::span<const u8> bytes) { return virtio_.receive(bytes); }
+    // How things stand after the run.
+    [[nodiscard]] bool td() const { return td_; }
+    [[nodiscard]] std::span<const Vcpu> vcpus() const { return vm_->vcpus; }
+    [[nodiscard]] const devices::Ioapic& ioapic() const { return interrupts_.ioapic(); }
+    [[nodiscard]] std::vector<DmaMistake> dma_mistakes() const { return dma_.mistakes(); }
+    // What is at a guest-physical address: "memory", a device's name, or nothing.
+    [[nodiscard]] std::string_view owner(u64 gpa) const;
     // A vCPU did not come back from KVM_RUN: its thread still uses this machine, which must not be destroyed.
     [[nodiscard]] bool stuck() const { return stuck_; }
 
