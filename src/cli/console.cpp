@@ -35,6 +35,8 @@ Result<std::unique_ptr<SerialOutput>, Message> SerialOutput::open(std::string_vi
 {
     if (target.kind == SerialTarget::Kind::stdio)
         return std::make_unique<SerialOutput>(STDOUT_FILENO, false);
+    if (target.kind == SerialTarget::Kind::stderr_)
+        return std::make_unique<SerialOutput>(STDERR_FILENO, false);
     if (target.kind == SerialTarget::Kind::null)
         return std::make_unique<SerialOutput>(-1, false);
     const int fd = ::open(target.path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);

@@ -36,6 +36,9 @@ void add_run(CLI::App& app, RunOptions& o)
     run->add_option("--console", o.console,
                     "Virtio console (hvc0): as --serial; on stdio it gets the terminal's keys instead of the "
                     "serial port");
+    run->add_option("--debugcon", o.debugcon,
+                    "Debug console at ports 0xe9 and 0x402, where firmware and early kernels print: stdio, "
+                    "stderr, null\nor file:NAME (default: there is none)");
     run->add_option("--disk", o.disks, "Virtio disk: FILE[,ro], a raw image (repeatable)")
         ->expected(1)
         ->take_all();
@@ -49,6 +52,8 @@ void add_run(CLI::App& app, RunOptions& o)
     run->add_option(
         "--trace", o.trace,
         "Write a trace: NAME[:event,event...]; NAME.jsonl JSON lines, NAME.json for Perfetto, else text");
+    run->add_option("--symbols", o.symbols,
+                    "Names for the guest's addresses in reports: System.map, what nm prints, or an ELF file");
     run->add_option("--gdb", o.gdb,
                     "Let gdb connect to [HOST:]PORT (on loopback unless a host is named; port 0: a free one, "
                     "which is\nprinted) and debug the guest, TDs included: docs/debugging.md");
@@ -61,8 +66,11 @@ void add_run(CLI::App& app, RunOptions& o)
            "--engine", o.engine,
            "full, or step for one instruction at a time. To hunt a bug of Seamless, full without "
            "some of its\noptimizations: full,no-inline-tlb,no-inline-flags-live,no-dead-flags,no-links,"
-           "no-calls,no-jump-cache,no-returns,no-stretches,no-translation-cache; with count-instructions, for --json")
+           "no-calls,no-jump-cache,no-returns,no-stretches,no-translation-cache; with count-instructions, "
+           "for --json")
         ->capture_default_str();
+    run->add_option("--log", o.log, "Write Seamless's own messages to this file too, those of -v included");
+    run->add_flag("-v", o.verbose, "Say what Seamless does: what it loads, builds and starts");
     run->add_option("--timeout", o.timeout, "End the run after this many seconds")
         ->check(CLI::PositiveNumber);
     run->add_flag(

@@ -88,12 +88,17 @@ Result<SerialTarget, Message> parse_serial(std::string_view option, std::string_
 {
     if (text == "stdio")
         return SerialTarget{};
+    const bool debug = option == "--debugcon";
+    if (debug && text == "stderr")
+        return SerialTarget{.kind = SerialTarget::Kind::stderr_, .path = {}};
     if (text == "null")
         return SerialTarget{.kind = SerialTarget::Kind::null, .path = {}};
     if (text.starts_with("file:") && text.size() > 5)
         return SerialTarget{.kind = SerialTarget::Kind::file, .path = std::string(text.substr(5))};
     return fail(Message{fmt::format("{} \"{}\": it can be stdio, null{} or file:NAME", option, text,
-                                    option == "--serial" ? ", pty" : "")});
+                                    option == "--serial" ? ", pty"
+                                    : debug              ? ", stderr"
+                                                         : "")});
 }
 
 Result<TraceTarget, Message> parse_trace(std::string_view text)
@@ -148,11 +153,23 @@ Result<std::vector<u8>, Message> read_file(const std::string& path)
     return bytes;
 }
 
+namespace {
+
+// Where our debug console is anyway.
+bool places_debug_console(std::string_view property)
+{
+    return property == "isa-debugcon.iobase=0x402" || property == "isa-debugcon.iobase=0xe9";
+}
+
+} // namespace
+
 std::vector<std::string> from_qemu_spelling(std::span<const std::string> words)
 {
     static constexpr std::pair<std::string_view, std::string_view> kSpellings[] = {
-        {"-kernel", "--kernel"}, {"-initrd", "--initrd"}, {"-append", "--append"}, {"-bios", "--firmware"},
-        {"-m", "--memory"},      {"-smp", "--cpus"},      {"-gdb", "--gdb"}};
+        {"-kernel", "--kernel"},     {"-initrd", "--initrd"},
+        {"-append", "--append"},     {"-bios", "--firmware"},
+        {"-debugcon", "--debugcon"}, {"-m", "--memory"},
+        {"-smp", "--cpus"},          {"-gdb", "--gdb"}};
     static constexpr std::string_view kQemuNoReboot = "-no-reboot";
     static constexpr std::string_view kFlags[] = {"--json", "--help", "--no-reboot"};
     std::vector<std::string> out;
@@ -161,6 +178,10 @@ std::vector<std::string> from_qemu_spelling(std::span<const std::string> words)
         const auto known = std::find_if(std::begin(kSpellings), std::end(kSpellings),
                                         [&](const auto& s) { return s.first == word || s.second == word; });
         const bool has_value = i + 1 < words.size();
+        if (has_value && word == "-global" && places_debug_console(words[i + 1])) {
+            ++i;
+            continue;
+        }
         if (known != std::end(kSpellings) && has_value) {
             out.push_back(fmt::format("{}={}", known->second, words[++i])); // the value may begin with a dash
             continue;

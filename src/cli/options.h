@@ -26,7 +26,10 @@ struct RunOptions {
     std::string memory = "512M";
     unsigned cpus = 1;
     std::string serial = "stdio";
-    std::string console; // empty: no virtio console
+    std::string console;  // empty: no virtio console
+    std::string debugcon; // empty: no debug console
+    std::string log;      // empty: no file
+    bool verbose = false;
     std::vector<std::string> disks;
     std::string net = "user";
     std::vector<std::string> devices;
@@ -52,7 +55,7 @@ struct MeasureOptions {
 };
 
 struct SerialTarget {
-    enum class Kind : u8 { stdio, null, file } kind = Kind::stdio;
+    enum class Kind : u8 { stdio, stderr_, null, file } kind = Kind::stdio;
     std::string path;
 };
 
@@ -75,7 +78,7 @@ struct TraceTarget {
 [[nodiscard]] Result<u64, Message> parse_size(std::string_view option, std::string_view text, u64 unit);
 // "testdev,gpa=A,size=N".
 [[nodiscard]] Result<vmm::MemoryRange, Message> parse_device(std::string_view text);
-// "stdio", "null", "file:F"; "pty" is not for a target that only takes.
+// "stdio", "null", "file:F", for --debugcon also "stderr"; "pty" is not for a target that only takes.
 [[nodiscard]] Result<SerialTarget, Message> parse_serial(std::string_view option, std::string_view text);
 // "F" or "F,ro".
 [[nodiscard]] DiskOption parse_disk(std::string_view text);

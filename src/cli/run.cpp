@@ -13,6 +13,7 @@
 #include "cli/console.h"
 #include "cli/firmware.h"
 #include "cli/gdb_server.h"
+#include "cli/log.h"
 #include "cli/pty.h"
 #include "cli/report_tools.h"
 #include "cli/running_machine.h"
@@ -103,6 +104,8 @@ struct Parts {
     const devices::Clock& clock;
     GdbServer* gdb; // may be nullptr
     Symbols& symbols;
+    devices::SerialSink* debug; // may be nullptr
+    Log& log;
 };
 
 // The time that is left of --timeout, 0 without one.
@@ -165,7 +168,8 @@ Result<Ended, Message> run_machines(const Parts& parts, vmm::VirtioBackends back
     const Timeout timeout(o.timeout);
     for (;;) {
         auto machine = TRY(vmm::Machine::build(parts.host.kvm(), parts.plan, parts.serial.sink(), parts.clock,
-                                               std::move(backends)));
+                                               std::move(backends), parts.debug));
+        parts.log.tell("the machine is built; its vCPUs start");
         running.set(machine.get());
         vmm::Outcome outcome =
             machine->run({.timeout_ms = timeout.left_ms(), .inspection = &parts.host.inspection()});
@@ -181,7 +185,7 @@ Result<Ended, Message> run_machines(const Parts& parts, vmm::VirtioBackends back
         parts.host.machine_goes();
         if (!resets)
             return ended;
-        fmt::print(stderr, "seamless: the guest asked for a reset; it starts again\n");
+        parts.log.say("the guest asked for a reset; it starts again");
         backends = machine->release_backends();
     }
 }
@@ -225,12 +229,12 @@ Result<std::unique_ptr<SerialOutput>, Message> output(std::string_view option, c
     return SerialOutput::open(option, TRY(parse_serial(option, text)));
 }
 
-Result<SerialPort, Message> open_serial(const RunOptions& o)
+Result<SerialPort, Message> open_serial(const RunOptions& o, Log& log)
 {
     SerialPort port;
     if (o.serial == "pty") {
         port.pty = TRY(Pty::open());
-        fmt::print(stderr, "seamless: the serial port is {}\n", port.pty->name());
+        log.say("the serial port is " + port.pty->name());
     } else {
         port.output = TRY(SerialOutput::open("--serial", TRY(parse_serial("--serial", o.serial))));
     }
@@ -246,12 +250,14 @@ std::string counted(const SoftwareHost::Counters& c)
     return fmt::format("{{\"vm_exits\":{},\"translations\":{}{}}}", c.vm_exits, c.translations, instructions);
 }
 
-void report(const Ended& ended, const RunOptions& o, SoftwareHost& host)
+void report(const Ended& ended, const RunOptions& o, SoftwareHost& host, Log& log)
 {
     const vmm::Outcome& outcome = ended.outcome;
     if (!outcome.report.empty())
-        fmt::print(stderr, "seamless: {}\n", outcome.report);
-    fmt::print(stderr, "{}", ended.text);
+        log.say(outcome.report);
+    log.lines(ended.text);
+    log.tell(
+        fmt::format("the run has ended: {}, exit status {}", name_of(outcome.kind), outcome.exit_status()));
     if (o.json)
         fmt::print("{{\"outcome\":\"{}\",\"exit_status\":{},\"report\":{}{}{}}}\n", name_of(outcome.kind),
                    outcome.exit_status(), json_string(outcome.report),
@@ -261,7 +267,7 @@ void report(const Ended& ended, const RunOptions& o, SoftwareHost& host)
 }
 
 // The port for gdb, or nullptr if nobody wants one.
-Result<std::unique_ptr<GdbServer>, Message> open_gdb(const RunOptions& o)
+Result<std::unique_ptr<GdbServer>, Message> open_gdb(const RunOptions& o, Log& log)
 {
     const std::string where = !o.gdb.empty() ? o.gdb : o.gdb_default ? "1234" : "";
     if (where.empty() && o.gdb_wait)
@@ -269,26 +275,55 @@ Result<std::unique_ptr<GdbServer>, Message> open_gdb(const RunOptions& o)
     if (where.empty())
         return std::unique_ptr<GdbServer>();
     auto server = TRY(GdbServer::open(where));
-    fmt::print(stderr, "seamless: gdb can connect with: target remote {}\n", server->name());
+    log.say("gdb can connect with: target remote " + server->name());
     return server;
+}
+
+// What will run.
+void tell_plan(const vmm::MachinePlan& plan, const RunOptions& o, Log& log)
+{
+    const vmm::MachineConfig& config = plan.config;
+    log.tell(fmt::format("a {} with {} vCPUs and {} MiB of memory, engine {}",
+                         config.kind == vmm::VmKind::td ? "TD" : "plain VM", config.cpus, config.memory >> 20,
+                         o.engine));
+    log.tell(fmt::format("firmware: {}, {} KiB at {:#x}", o.firmware.empty() ? "built in" : o.firmware,
+                         config.firmware.size() >> 10, plan.map.firmware.start));
+    if (config.payload != nullptr)
+        log.tell(fmt::format("kernel: {}, {} KiB; initrd: {}, {} KiB; command line: \"{}\"", o.kernel,
+                             config.payload->kernel.bytes().size() >> 10,
+                             o.initrd.empty() ? "none" : o.initrd,
+                             config.payload->initrd.bytes().size() >> 10, o.append));
+    for (const vmm::MemoryRange& device : config.testdevs)
+        log.tell(fmt::format("testdev: {:#x} bytes at {:#x}", device.size, device.start));
+    for (const std::string& disk : o.disks)
+        log.tell("disk: " + disk);
+    log.tell(fmt::format("serial port: {}; network: {}", o.serial, o.net));
 }
 
 } // namespace
 
 int run_command(const RunOptions& o)
 {
+    auto opened_log = Log::open(o.log, o.verbose);
+    if (!opened_log.ok())
+        return complain(opened_log.error(), kUsage);
+    Log& log = opened_log.value();
     const auto linux_payload = payload(o);
     if (!linux_payload.ok())
         return complain(linux_payload.error(), kUsage);
     const auto planned = plan(o, linux_payload.value().get());
     if (!planned.ok())
         return complain(planned.error(), kUsage);
-    const auto serial = open_serial(o);
+    tell_plan(planned.value(), o, log);
+    const auto serial = open_serial(o, log);
     if (!serial.ok())
         return complain(serial.error(), kUsage);
     auto console = output("--console", o.console);
     if (!console.ok())
         return complain(console.error(), kUsage);
+    const auto debug = output("--debugcon", o.debugcon);
+    if (!debug.ok())
+        return complain(debug.error(), kUsage);
     platform::HostRandom random;
     auto backends = open_backends(o, console.value().get(), random);
     if (!backends.ok())
@@ -305,7 +340,7 @@ int run_command(const RunOptions& o)
     const auto key = read_platform_key(o.platform_key);
     if (!key.ok())
         return complain(key.error(), kUsage);
-    const auto gdb = open_gdb(o);
+    const auto gdb = open_gdb(o, log);
     if (!gdb.ok())
         return complain(gdb.error(), kUsage);
     auto sink = SoftwareHost::open_trace(trace.value());
@@ -321,6 +356,7 @@ int run_command(const RunOptions& o)
                                     .hold = o.gdb_wait});
     if (!host.ok())
         return complain(host.error(), kOurBug);
+    log.tell("the simulated host is up: KVM and the TDX module");
     const HostClock clock;
     const auto ended = run_connected({.options = o,
                                       .plan = planned.value(),
@@ -328,11 +364,13 @@ int run_command(const RunOptions& o)
                                       .serial = serial.value(),
                                       .clock = clock,
                                       .gdb = gdb.value().get(),
-                                      .symbols = symbols.value()},
+                                      .symbols = symbols.value(),
+                                      .debug = debug.value().get(),
+                                      .log = log},
                                      std::move(backends).value());
     if (!ended.ok())
         return complain(ended.error(), kOurBug);
-    report(ended.value(), o, *host.value());
+    report(ended.value(), o, *host.value(), log);
     const int status = ended.value().outcome.exit_status();
     if (ended.value().stuck)
         _exit(status);

@@ -65,7 +65,7 @@ void unblock_kick()
 } // namespace
 
 Machine::Machine(std::unique_ptr<Vm> vm, bool td, devices::SerialSink& serial, const devices::Clock& clock,
-                 VirtioBackends backends)
+                 VirtioBackends backends, devices::SerialSink* debug)
     : vm_(std::move(vm)),
       td_(td),
       interrupts_(vm_->vm),
@@ -73,6 +73,7 @@ Machine::Machine(std::unique_ptr<Vm> vm, bool td, devices::SerialSink& serial, c
       dma_(vm_->memory),
       fw_cfg_(dma_),
       serial_(serial, &interrupts_.ioapic().line(kSerialPin)),
+      debug_sink_(debug),
       debug_exit_(*this),
       power_port_(*this),
       sleep_ports_(*this),
@@ -84,6 +85,14 @@ Machine::Machine(std::unique_ptr<Vm> vm, bool td, devices::SerialSink& serial, c
 {}
 
 Machine::~Machine() = default;
+
+Result<void, Message> Machine::attach_debug_console()
+{
+    if (debug_sink_ == nullptr)
+        return {};
+    TRY(board_.pio.add("debug-console", devices::DebugConsole::kBochsPort, 1, debug_console_));
+    return board_.pio.add("debug-console", devices::DebugConsole::kOvmfPort, 1, debug_console_);
+}
 
 Result<void, Message> Machine::attach_devices(const MachinePlan& plan)
 {
@@ -97,6 +106,7 @@ Result<void, Message> Machine::attach_devices(const MachinePlan& plan)
     TRY(board_.pio.add("port-b", devices::PortB::kPort, 1, port_b_));
     TRY(board_.pio.add("fw_cfg", devices::FwCfg::kPort, devices::FwCfg::kPorts, fw_cfg_));
     TRY(board_.mmio.add("ioapic", devices::Ioapic::kBase, devices::Ioapic::kSize, interrupts_.ioapic()));
+    TRY(attach_debug_console());
     fill_fw_cfg(fw_cfg_, plan);
     for (const MemoryRange& range : plan.config.testdevs) {
         testdevs_.push_back(std::make_unique<devices::TestDevice>(range.size));
@@ -107,11 +117,12 @@ Result<void, Message> Machine::attach_devices(const MachinePlan& plan)
 
 Result<std::unique_ptr<Machine>, Message> Machine::build(IoctlPort& port, const MachinePlan& plan,
                                                          devices::SerialSink& serial,
-                                                         const devices::Clock& clock, VirtioBackends backends)
+                                                         const devices::Clock& clock, VirtioBackends backends,
+                                                         devices::SerialSink* debug)
 {
     std::unique_ptr<Vm> vm = TRY(build_vm(port, plan));
-    std::unique_ptr<Machine> machine(
-        new Machine(std::move(vm), plan.config.kind == VmKind::td, serial, clock, std::move(backends)));
+    std::unique_ptr<Machine> machine(new Machine(std::move(vm), plan.config.kind == VmKind::td, serial, clock,
+                                                 std::move(backends), debug));
     TRY(machine->attach_devices(plan));
     return machine;
 }

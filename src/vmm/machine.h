@@ -7,6 +7,7 @@
 #include <mutex>
 #include <thread>
 
+#include "devices/debug_console.h"
 #include "devices/fw_cfg.h"
 #include "devices/machine_end.h"
 #include "devices/pit.h"
@@ -29,11 +30,12 @@ struct RunOptions {
 
 class Machine : private devices::MachineEnd {
   public:
-    // `serial` receives what the guest sends to COM1; `clock` is what the real-time clock and the interval
-    // timer show. They, the port and the files of the plan's payload must outlive the machine.
+    // `serial` receives what the guest sends to COM1, `debug` what it sends to the debug console, which the
+    // machine has only then; `clock` is what the real-time clock and the interval timer show. They, the port
+    // and the files of the plan's payload must outlive the machine.
     [[nodiscard]] static Result<std::unique_ptr<Machine>, Message>
     build(IoctlPort& port, const MachinePlan& plan, devices::SerialSink& serial, const devices::Clock& clock,
-          VirtioBackends backends = {});
+          VirtioBackends backends = {}, devices::SerialSink* debug = nullptr);
     ~Machine() override;
     Machine(const Machine&) = delete;
     Machine& operator=(const Machine&) = delete;
@@ -61,7 +63,8 @@ class Machine : private devices::MachineEnd {
 
   private:
     Machine(std::unique_ptr<Vm> vm, bool td, devices::SerialSink& serial, const devices::Clock& clock,
-            VirtioBackends backends);
+            VirtioBackends backends, devices::SerialSink* debug);
+    [[nodiscard]] Result<void, Message> attach_debug_console();
     [[nodiscard]] Result<void, Message> attach_devices(const MachinePlan& plan);
     void debug_exit(u32 value) override;
     void power_off() override;
@@ -81,6 +84,8 @@ class Machine : private devices::MachineEnd {
     Dma dma_;
     devices::FwCfg fw_cfg_;
     devices::Serial serial_;
+    devices::SerialSink* debug_sink_; // nullptr: there is no debug console
+    devices::DebugConsole debug_console_{debug_sink_};
     devices::DebugExit debug_exit_;
     devices::PowerPort power_port_;
     devices::SleepPorts sleep_ports_;

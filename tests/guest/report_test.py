@@ -135,5 +135,38 @@ class Symbols(unittest.TestCase):
         self.assertEqual(run("bug_private_mmio", "--symbols", "/nonexistent").returncode, 2)
 
 
+class EarlyOutput(unittest.TestCase):
+    def test_the_debug_console(self):
+        for kind in ("td", "plain"):
+            with self.subTest(kind=kind), tempfile.TemporaryDirectory() as folder:
+                file = pathlib.Path(folder) / "debug"
+                for arguments in (("--debugcon", f"file:{file}"), ("-debugcon", f"file:{file}", "-global", "isa-debugcon.iobase=0x402")):
+                    result = run("debug_console", "--vm", kind, *arguments)
+                    self.assertEqual((result.returncode, file.read_text()), (0, "by 0x402\nby 0xe9\n"), result.stderr)
+                result = run("debug_console", "--vm", kind, "--debugcon", "stderr")
+                self.assertEqual(result.stderr, "by 0x402\nby 0xe9\n")
+                result = run("debug_console", "--vm", kind, "--debugcon", "stdio")
+                self.assertIn("by 0x402\nby 0xe9\n", result.stdout)
+
+    def test_there_is_none_unless_asked_for(self):
+        result = run("debug_console")
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn("port 0x402 reads 0xff", result.stdout)
+        for wrong in ("pty", "/dev/null", "file:/nonexistent/x"):
+            self.assertEqual(run("debug_console", "--debugcon", wrong).returncode, 2)
+
+    def test_the_log(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / "log"
+            result = run("bug_unaccepted", "--log", file)
+            self.assertNotIn("firmware:", result.stderr)
+            text = file.read_text()
+            self.assertRegex(text, r"\[ +\d+\.\d{3}\] a TD with 1 vCPUs and 512 MiB of memory")
+            for word in ("firmware: ", "its vCPUs start", "KVM has declared the VM dead", "cause: `mov ", "exit status 6"):
+                self.assertIn(word, text)
+            self.assertIn("firmware: ", run("bug_unaccepted", "-v").stderr)
+        self.assertEqual(run("bug_unaccepted", "--log", "/nonexistent/x").returncode, 2)
+
+
 if __name__ == "__main__":
     unittest.main()
