@@ -6,11 +6,18 @@
 
 namespace seamless::cli {
 
+struct TraceOptions {
+    std::string file;     // .jsonl
+    std::string symbols;  // empty: none
+    std::string html;     // the page to write; empty: none
+    std::string perfetto; // the same for Chrome's trace events
+    bool summary = false; // also where a file is written
+};
+
 [[nodiscard]] int run_command(const RunOptions& options);
 [[nodiscard]] int measure_command(const MeasureOptions& options);
 [[nodiscard]] int caps_command(bool json);
-// The summary of a .jsonl trace; `symbol_file` may be empty.
-[[nodiscard]] int trace_command(const std::string& path, const std::string& symbol_file);
+[[nodiscard]] int trace_command(const TraceOptions& options);
 
 // "seamless: " and the message on stderr; returns `status`.
 int complain(const Message& message, int status);

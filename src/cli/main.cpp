@@ -101,6 +101,21 @@ CLI::App* add_measure(CLI::App& app, MeasureOptions& o)
     return measure;
 }
 
+CLI::App* add_trace(CLI::App& app, TraceOptions& o)
+{
+    CLI::App* trace = app.add_subcommand("trace", "Look at a recorded trace");
+    trace->add_option("file", o.file, "A trace in JSON lines (NAME.jsonl)")->required();
+    trace->add_option("--html", o.html,
+                      "Write a page for browsers: the flow of each access as a sequence diagram, a timeline, "
+                      "tables\nof MMIO pages and instructions, costs; one file, no network");
+    trace->add_option("--perfetto", o.perfetto,
+                      "Write Chrome's trace events, for https://ui.perfetto.dev and chrome://tracing");
+    trace->add_flag("--summary", o.summary, "Print MMIO accesses and #VEs by instruction (the default)");
+    trace->add_option("--symbols", o.symbols,
+                      "Names for the guest's addresses: System.map, what nm prints, or an ELF file");
+    return trace;
+}
+
 // What is after the program's name, last word first, as CLI11 wants it.
 std::vector<std::string> arguments(int argc, char** argv)
 {
@@ -126,13 +141,8 @@ int dispatch(int argc, char** argv)
     bool json = false;
     CLI::App* caps = app.add_subcommand("caps", "Print what the simulated machine offers");
     caps->add_flag("--json", json, "Print one JSON object");
-    std::string trace_file, symbol_file;
-    bool summary = false;
-    CLI::App* trace = app.add_subcommand("trace", "Look at a recorded trace");
-    trace->add_option("file", trace_file, "A trace in JSON lines (NAME.jsonl)")->required();
-    trace->add_flag("--summary", summary, "MMIO accesses and #VEs by instruction (the default)");
-    trace->add_option("--symbols", symbol_file,
-                      "Names for the guest's addresses: System.map, or what nm prints");
+    TraceOptions trace_options;
+    CLI::App* trace = add_trace(app, trace_options);
     try {
         app.parse(arguments(argc, argv));
     } catch (const CLI::ParseError& error) {
@@ -141,7 +151,7 @@ int dispatch(int argc, char** argv)
     if (app.got_subcommand(measure))
         return measure_command(measure_options);
     if (app.got_subcommand(trace))
-        return trace_command(trace_file, symbol_file);
+        return trace_command(trace_options);
     if (app.got_subcommand(caps))
         return caps_command(json);
     return run_command(run);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // `seamless trace`: what a recorded trace says about MMIO and #VE.
-#include <Zydis/Zydis.h>
 #include <algorithm>
 #include <cstring>
 #include <fmt/format.h>
@@ -8,6 +7,7 @@
 
 #include "cli/commands.h"
 #include "cli/symbols.h"
+#include "cli/trace_files.h"
 #include "trace/summary.h"
 
 namespace seamless::cli {
@@ -28,31 +28,6 @@ Result<trace::Summary, Message> summarize(const std::string& path)
     return summary;
 }
 
-Result<Symbols, Message> read_symbols(const std::string& path)
-{
-    if (path.empty())
-        return Symbols{};
-    std::ifstream file(path);
-    if (!file)
-        return fail(Message{fmt::format("{}: {}", path, std::strerror(errno))});
-    return Symbols::read(file, path);
-}
-
-// "8b06" as "mov eax, dword ptr [rsi]". The trace does not say the mode; nearly all guest code is 64-bit.
-std::string disassemble(std::string_view hex, u64 rip)
-{
-    u8 bytes[ZYDIS_MAX_INSTRUCTION_LENGTH] = {};
-    std::size_t count = 0;
-    for (; 2 * count + 1 < hex.size() && count < sizeof bytes; ++count) {
-        const auto digit = [](char c) { return c <= '9' ? c - '0' : (c | 32) - 'a' + 10; };
-        bytes[count] = static_cast<u8>(digit(hex[2 * count]) << 4 | (digit(hex[2 * count + 1]) & 15));
-    }
-    ZydisDisassembledInstruction instruction;
-    if (!ZYAN_SUCCESS(ZydisDisassembleIntel(ZYDIS_MACHINE_MODE_LONG_64, rip, bytes, count, &instruction)))
-        return {};
-    return instruction.text;
-}
-
 // An instruction's place, bytes and meaning.
 std::string code(u64 rip, const std::string& insn, const Symbols& symbols)
 {
@@ -67,8 +42,13 @@ std::string code(u64 rip, const std::string& insn, const Symbols& symbols)
     return out;
 }
 
-double micros(u64 ns) { return static_cast<double>(ns) / 1000; }
-double each(const trace::Tally& tally) { return micros(tally.ns) / static_cast<double>(tally.count); }
+std::string micros(u64 ns, u64 share = 1)
+{
+    return fmt::format("{:.2f}", static_cast<double>(ns) / 1000 / static_cast<double>(share));
+}
+
+// The mean of those that have a time; a filter may have taken the events that would tell.
+std::string each(const trace::Tally& tally) { return tally.timed ? micros(tally.ns, tally.timed) : "-"; }
 
 template <typename Key>
 std::vector<std::pair<Key, trace::Tally>> by_count(const std::map<Key, trace::Tally>& rows)
@@ -84,16 +64,18 @@ void print_accesses(const trace::Summary& summary, const Symbols& symbols)
     std::map<u64, trace::Tally> pages;
     for (const auto& [key, tally] : summary.accesses) {
         pages[key.page].count += tally.count;
+        pages[key.page].timed += tally.timed;
         pages[key.page].ns += tally.ns;
     }
     fmt::print("\nMMIO: {} pages\n", pages.size());
     for (const auto& [page, total] : by_count(pages)) {
-        fmt::print("\n  page {:#x}: {} accesses, {:.1f} us\n", page, total.count, micros(total.ns));
+        fmt::print("\n  page {:#x}: {} accesses, {}\n", page, total.count,
+                   total.timed ? micros(total.ns) + " us" : "no times");
         fmt::print("    {:>8} {:>9}  {:<5} {:>4}  {:<10}  {}\n", "count", "us each", "r/w", "size",
                    "answered by", "instruction");
         for (const auto& [key, tally] : by_count(summary.accesses))
             if (key.page == page)
-                fmt::print("    {:>8} {:>9.2f}  {:<5} {:>4}  {:<11}  {}\n", tally.count, each(tally),
+                fmt::print("    {:>8} {:>9}  {:<5} {:>4}  {:<11}  {}\n", tally.count, each(tally),
                            key.write ? "write" : "read", key.size, trace::name_of(key.answer),
                            code(key.rip, key.insn, symbols));
     }
@@ -110,25 +92,37 @@ void print_ves(const trace::Summary& summary, const Symbols& symbols)
     fmt::print("    {:>8} {:>9}  {:<16} {:<20}  {}\n", "count", "us each", "exit reason", "TDVMCALL",
                "instruction");
     for (const auto& [key, tally] : by_count(summary.ves))
-        fmt::print("    {:>8} {:>9.2f}  {:<16} {:<20}  {}\n", tally.count, each(tally), key.exit_reason,
+        fmt::print("    {:>8} {:>9}  {:<16} {:<20}  {}\n", tally.count, each(tally), key.exit_reason,
                    key.call.empty() ? "-" : key.call, code(key.rip, key.insn, symbols));
+}
+
+void print_summary(const std::string& path, const trace::Summary& s, const Symbols& symbols)
+{
+    fmt::print("{}: {} events, {} vCPUs, {:.6f} s\n", path, s.events, s.vcpus(),
+               static_cast<double>(s.last_ts - s.first_ts) / 1e9);
+    print_accesses(s, symbols);
+    print_ves(s, symbols);
 }
 
 } // namespace
 
-int trace_command(const std::string& path, const std::string& symbol_file)
+int trace_command(const TraceOptions& o)
 {
-    const auto symbols = read_symbols(symbol_file);
+    const auto symbols = o.symbols.empty() ? Result<Symbols, Message>(Symbols{}) : Symbols::load(o.symbols);
     if (!symbols.ok())
         return complain(symbols.error(), kUsage);
-    const auto summary = summarize(path);
+    if (!o.html.empty())
+        if (const auto done = write_page(o.file, o.html, symbols.value()); !done.ok())
+            return complain(done.error(), kUsage);
+    if (!o.perfetto.empty())
+        if (const auto done = write_perfetto(o.file, o.perfetto); !done.ok())
+            return complain(done.error(), kUsage);
+    if ((!o.html.empty() || !o.perfetto.empty()) && !o.summary)
+        return 0;
+    const auto summary = summarize(o.file);
     if (!summary.ok())
         return complain(summary.error(), kUsage);
-    const trace::Summary& s = summary.value();
-    fmt::print("{}: {} events, {} vCPUs, {:.6f} s\n", path, s.events, s.vcpus(),
-               static_cast<double>(s.last_ts - std::min(s.first_ts, s.last_ts)) / 1e9);
-    print_accesses(s, symbols.value());
-    print_ves(s, symbols.value());
+    print_summary(o.file, summary.value(), symbols.value());
     return 0;
 }
 

@@ -23,13 +23,29 @@ std::string value_text(const Field& field, const Value& value)
     return {};
 }
 
+std::string json_quoted(std::string_view text)
+{
+    std::string out = "\"";
+    for (const char c : text) {
+        if (c == '"' || c == '\\')
+            out += {'\\', c};
+        else if (static_cast<u8>(c) < 0x20 || c == 0x7f)
+            out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
+        else
+            out += c;
+    }
+    return out + '"';
+}
+
 std::string value_json(const Field& field, const Value& value)
 {
     if (value.kind == Value::Kind::absent)
         return "null";
     const std::string text = value_text(field, value);
     const bool bare = value.kind == Value::Kind::number && field.format != Format::hex;
-    return bare ? text : '"' + text + '"'; // names are identifiers: nothing to escape
+    if (bare)
+        return text;
+    return json_quoted(text); // our own names need no escape; those of a trace that is read may
 }
 
 } // namespace seamless::trace

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reading a trace back, and what is counted in it.
+#include <algorithm>
+#include <array>
 #include <gtest/gtest.h>
 #include <sstream>
 
@@ -151,6 +153,49 @@ TEST(TraceSummary, VcpusDoNotMix)
     EXPECT_EQ(s.accesses.size(), 1u);
     EXPECT_EQ(s.accesses.begin()->second.count, 1u);
     EXPECT_EQ(s.ves.begin()->second.count, 2u);
+}
+
+// The events a filter took away must not become times that never were.
+TEST(TraceSummary, WithoutBothEndsThereIsNoTime)
+{
+    const std::string far = td_write(1'000'000, kMmio);
+    const auto without = [](const std::string& trace, std::initializer_list<const char*> events) {
+        std::istringstream in(trace);
+        std::string kept;
+        for (std::string l; std::getline(in, l);)
+            if (std::none_of(events.begin(), events.end(),
+                             [&](const char* e) { return l.find("\"" + std::string(e) + "\"") != l.npos; }))
+                kept += l + "\n";
+        return summary_of(kept);
+    };
+    const auto no_start = without(far, {"ve_inject", "kvm_exit"}).accesses.begin()->second;
+    EXPECT_EQ((std::array{no_start.count, no_start.timed, no_start.ns}), (std::array<u64, 3>{1, 0, 0}));
+    const Summary no_end = without(far + far, {"kvm_entry", "kvm_tdx_vmcall_done"});
+    EXPECT_EQ(no_end.accesses.begin()->second.count, 2u);
+    EXPECT_EQ(no_end.accesses.begin()->second.timed, 0u);
+    const Summary no_ve = without(far, {"ve_inject"});
+    EXPECT_EQ(no_ve.accesses.begin()->second.ns, 9u) << "from the exit, where the #VE is not in the trace";
+    const Summary no_call = without(far, {"kvm_tdx_vmcall"});
+    EXPECT_EQ(no_call.accesses.begin()->second.ns, 10u);
+}
+
+TEST(TraceSummary, AccessesWithNothingAroundThemCountEach)
+{
+    const std::string read = line(1, R"("kvm_mmio","type":"unsatisfied-read","len":4,"gpa":"0xfe000010")") +
+                             line(2, R"("kvm_mmio","type":"read","len":4,"gpa":"0xfe000010","val":"0x1")");
+    const Summary s = summary_of(kMmio + kMmio + read + read);
+    u64 count = 0;
+    for (const auto& [key, tally] : s.accesses)
+        count += tally.count;
+    EXPECT_EQ(count, 4u);
+}
+
+TEST(TraceSummary, APlainVmsAccessWithoutItsEntryIsNotLost)
+{
+    const std::string access = line(10, R"("kvm_exit","reason":"EPT_MISCONFIG","vm":"plain")") + kMmio;
+    const Summary s = summary_of(access + access);
+    EXPECT_EQ(s.accesses.begin()->second.count, 2u);
+    EXPECT_EQ(s.accesses.begin()->second.timed, 0u);
 }
 
 TEST(TraceSummary, FilteredTracesStillCount)

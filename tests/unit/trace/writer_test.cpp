@@ -119,11 +119,62 @@ TEST(ChromeTrace, SlicesOfAVcpuBeginAndEnd)
     std::string phases;
     for (const json& e : events)
         phases += e["ph"].get<std::string>();
-    EXPECT_EQ(phases, "MBEBEBE");
-    EXPECT_EQ(events[3]["name"], "EPT_MISCONFIG");
-    EXPECT_EQ(events[3]["args"]["hw_reason"], "TDCALL");
-    EXPECT_DOUBLE_EQ(events[3]["ts"], 3.5);
+    EXPECT_EQ(phases, "MMMBEBEBE");
+    EXPECT_EQ(events[5]["name"], "EPT_MISCONFIG");
+    EXPECT_EQ(events[5]["args"]["hw_reason"], "TDCALL");
+    EXPECT_DOUBLE_EQ(events[5]["ts"], 3.5);
     EXPECT_EQ(events[1]["tid"], 0);
+}
+
+TEST(ChromeTrace, AVeIsASpanWithArrowsToItsAnswer)
+{
+    Folder folder;
+    const std::string path = folder.file("a.json");
+    {
+        const auto sink = open_writer(path).value();
+        sink->write(make(Event::ve_inject, {"EPT_VIOLATION"}, 1000));
+        sink->write(make(Event::kvm_tdx_vmcall, {"MMIO"}, 2000));
+        sink->write(make(Event::kvm_tdx_vmcall_done, {0}, 4500));
+        sink->write(make(Event::kvm_tdx_vmcall_done, {0}, 5000)); // of no #VE
+        sink->write(make(Event::ve_inject, {"CPUID"}, 6000));     // without an answer
+    }
+    std::string phases;
+    for (const json& e : json::parse(content(path))) {
+        phases += e["ph"].get<std::string>();
+        if (e["ph"] == "e" && e["id"] == 1) {
+            EXPECT_DOUBLE_EQ(e["ts"], 4.5);
+            EXPECT_EQ(e["name"], "#VE EPT_VIOLATION");
+        }
+    }
+    EXPECT_EQ(phases, "MMMibsitifeiibse");
+}
+
+TEST(ChromeTrace, TheVmmsTimeLiesInsideThatAfterAnExit)
+{
+    Folder folder;
+    const std::string path = folder.file("a.json");
+    {
+        const auto sink = open_writer(path).value();
+        sink->write(exit(1000));
+        sink->write(make(Event::kvm_userspace_exit, {"KVM_EXIT_MMIO"}, 2000, 0));
+        sink->write(make(Event::kvm_mmio, {"read", 4, 0xfe000010u, 0x11}, 3000, 0));
+        sink->write(entry(4000));
+    }
+    const json events = json::parse(content(path));
+    std::string phases;
+    for (const json& e : events)
+        phases += e["ph"].get<std::string>();
+    EXPECT_EQ(phases, "MMMBBEiEBE");
+    EXPECT_EQ(events[4]["name"], "KVM_EXIT_MMIO");
+    EXPECT_DOUBLE_EQ(events[5]["ts"], 3.0);
+}
+
+TEST(ChromeTrace, NamesOfAForeignTraceAreQuoted)
+{
+    Folder folder;
+    const std::string path = folder.file("a.json");
+    open_writer(path).value()->write(make(Event::kvm_exit, {"a\"},\n\\"}));
+    EXPECT_EQ(json::parse(content(path))[3]["name"], "a\"},\n\\");
 }
 
 TEST(ChromeTrace, InstantsHaveTheFieldsAsArguments)
@@ -131,7 +182,7 @@ TEST(ChromeTrace, InstantsHaveTheFieldsAsArguments)
     Folder folder;
     const std::string path = folder.file("a.json");
     open_writer(path).value()->write(ve());
-    const json event = json::parse(content(path))[1];
+    const json event = json::parse(content(path))[3];
     EXPECT_EQ(event["ph"], "i");
     EXPECT_EQ(event["args"]["cpu_insn"], "8b06");
     EXPECT_EQ(event["args"]["cpu_insn_len"], 2);
