@@ -22,6 +22,7 @@ constexpr u64 kInterruptHandler = 0xb000, kInterruptCount = 0xc000;
 constexpr u8 kGuestVector = 0x41;
 constexpr std::size_t kMostEvents = 300;
 constexpr u64 kMostInstructions = 400'000;
+constexpr u64 kPageTables = 0x7f0000; // the last of them, from the end of memory down
 constexpr u64 kTablePage = GuestMachine::guest_pte(kRegion);
 
 bool has_error_code(int vector) { return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17; }
@@ -59,6 +60,9 @@ ProgramRunner::ProgramRunner(cpu::EngineMode mode, const cpu::Optimizations& opt
 {
     clock_.lp = &lp_;
     make_handlers();
+    for (const auto& [begin, end] :
+         {std::pair{u64{0}, u64{0x100000}}, std::pair{kPageTables, GuestMachine::kMemory}})
+        software_.emplace_back(begin, std::vector(machine_.at(begin), machine_.at(begin) + (end - begin)));
 }
 
 // Exceptions come on a stack of their own: what RSP points to is the program's business.
@@ -103,6 +107,10 @@ void ProgramRunner::load(const Program& program)
     fill(kStackFrame, kStackPages, nullptr, 0, 0x5a);
     fill(kTableFrame, 1, reinterpret_cast<const u8*>(program.table.data()), 8 * program.table.size(), 0);
     fill(kCodeFrame, kCodePages, program.code.data(), program.code.size(), 0xcc);
+    // Where only wild code comes; but what it left must not be the next program's: not all engines run all.
+    fill(kCodeFrame + kCodePages, kFrameCount - kCodeFrame - kCodePages, nullptr, 0, 0);
+    for (const auto& [at, bytes] : software_)
+        std::memcpy(machine_.at(at), bytes.data(), bytes.size());
     std::memcpy(machine_.at(kTablePage), program.entries.data(), kPageSize);
     lp_.invept_all();
     lp_.code_may_have_changed();

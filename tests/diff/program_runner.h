@@ -72,6 +72,7 @@ class ProgramRunner {
     void save_memory(std::vector<u8>& out);
 
     fakes::GuestMachine machine_;
+    std::vector<std::pair<u64, std::vector<u8>>> software_; // handlers and tables, as each program finds them
     InterruptingClock clock_;
     cpu::Package package_;
     cpu::LogicalProcessor& lp_;
