@@ -37,11 +37,12 @@ Core::Core(Package& package, unsigned id, EngineMode mode, const Optimizations& 
       optimizations_(optimizations),
       frame_storage_(std::make_unique<Frame>()),
       frame_(*frame_storage_),
-      mmu_(frame_.state, record_, *this, frame_.tlb),
+      mmu_(frame_.state, record_, *this, frame_.tlb, coherence->code_pages),
       coherence_(std::move(coherence)),
       debug_port_(debug_port)
 {
     frame_.core = this;
+    frame_.mmu = &mmu_;
     mmu_.use_translation_cache(optimizations.translation_cache);
     coherence_->cores.resize(std::max<std::size_t>(coherence_->cores.size(), id + 1u));
     coherence_->cores[id] = this;

@@ -115,36 +115,6 @@ Translation Mmu::translation(const GuestWalk& guest, const paging::EptWalk& ept,
                                       flag(ept.permissions & spec::ept::X, Translation::ept_execute));
 }
 
-// SDM: "Determination of Access Rights", for what a walk has found before.
-bool Mmu::permits(Translation t, Access access, bool user, bool allow_user) const
-{
-    switch (access) {
-    case Access::fetch:
-        return t.has(Translation::executable | Translation::ept_execute) &&
-               (user ? t.has(Translation::user) : !(paging_.smep && t.has(Translation::user)));
-    case Access::write:
-        if (!t.has(Translation::dirty | Translation::ept_write) ||
-            !(t.has(Translation::writable) || (!user && !paging_.wp)))
-            return false;
-        break;
-    case Access::read:
-        if (!t.has(Translation::ept_read))
-            return false;
-        break;
-    }
-    return user ? t.has(Translation::user) : allow_user || !t.has(Translation::user);
-}
-
-Translation Mmu::cached(Gva gva, Access access, bool user, bool allow_user) const
-{
-    if (!cache_)
-        return {};
-    Translation t = cache_->find(space_, gva);
-    if (!t.valid())
-        t = cache_->find(global_space_, gva);
-    return t.valid() && permits(t, access, user, allow_user) ? t : Translation{};
-}
-
 void Mmu::use(Gva gva, Access access, bool user, TlbSet set, Translation t, bool walked)
 {
     const bool global = t.has(Translation::global);

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/result.h"
+#include "cpu/code_pages.h"
 #include "cpu/debug_port.h"
 #include "cpu/fault.h"
 #include "cpu/state.h"
@@ -51,8 +52,9 @@ class MmuPort {
 
 class Mmu {
   public:
-    Mmu(CpuState& state, FaultRecord& record, MmuPort& port, std::span<paging::Tlb, kTlbSets> tlbs)
-        : state_(state), record_(record), port_(port), tlbs_(tlbs)
+    Mmu(CpuState& state, FaultRecord& record, MmuPort& port, std::span<paging::Tlb, kTlbSets> tlbs,
+        const CodePages& code_pages)
+        : state_(state), record_(record), port_(port), code_pages_(code_pages), tlbs_(tlbs)
     {}
 
     // After a VM entry, or a change of CR0, CR3, CR4, EFER: recompute what walks depend on. Flushes nothing.
@@ -81,6 +83,10 @@ class Mmu {
     [[nodiscard]] Result<Hpa, Fault> translate(Gva gva, Access access, Purpose purpose = Purpose::data);
     // Where the instruction byte at `gva` is; through its own TLB.
     [[nodiscard]] Result<Hpa, Fault> translate_fetch(Gva gva);
+
+    // For translated code, whose vector registers it leaves alone: where `size` bytes at `gva` are, or
+    // nullptr where C++ must look closer. The inline TLB holds the page then (mmu_refill.cpp).
+    [[nodiscard]] u8* refill(Gva gva, unsigned size, bool write, TlbSet set);
 
     // Whole accesses: every page is probed before anything is changed.
     [[nodiscard]] Result<void, Fault> read(Gva gva, std::span<u8> out, Purpose purpose = Purpose::data);
@@ -139,8 +145,34 @@ class Mmu {
     [[nodiscard]] TlbSet set_for(Purpose purpose) const;
 
     // What the translation cache knows of it, if the access is permitted.
-    [[nodiscard]] paging::Translation cached(Gva gva, Access access, bool user, bool allow_user) const;
-    [[nodiscard]] bool permits(paging::Translation t, Access access, bool user, bool allow_user) const;
+    [[nodiscard]] paging::Translation cached(Gva gva, Access access, bool user, bool allow_user) const
+    {
+        if (!cache_)
+            return {};
+        paging::Translation t = cache_->find(space_, gva);
+        if (!t.valid())
+            t = cache_->find(global_space_, gva);
+        return t.valid() && permits(t, access, user, allow_user) ? t : paging::Translation{};
+    }
+    // SDM: "Determination of Access Rights", for what a walk has found before.
+    [[nodiscard]] bool permits(paging::Translation t, Access access, bool user, bool allow_user) const
+    {
+        using T = paging::Translation;
+        switch (access) {
+        case Access::fetch:
+            return t.has(T::executable | T::ept_execute) &&
+                   (user ? t.has(T::user) : !(paging_.smep && t.has(T::user)));
+        case Access::write:
+            if (!t.has(T::dirty | T::ept_write) || !(t.has(T::writable) || (!user && !paging_.wp)))
+                return false;
+            break;
+        case Access::read:
+            if (!t.has(T::ept_read))
+                return false;
+            break;
+        }
+        return user ? t.has(T::user) : allow_user || !t.has(T::user);
+    }
     [[nodiscard]] paging::Translation translation(const paging::GuestWalk& guest, const paging::EptWalk& ept,
                                                   u64 host_page) const;
     // Makes the inline TLBs hold a permitted translation.
@@ -182,6 +214,7 @@ class Mmu {
     CpuState& state_;
     FaultRecord& record_;
     MmuPort& port_;
+    const CodePages& code_pages_;
     std::span<paging::Tlb, kTlbSets> tlbs_;
     paging::EptRoot ept_;
     paging::GuestPaging paging_;

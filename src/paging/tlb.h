@@ -7,7 +7,7 @@
 
 #include <array>
 #include <bitset>
-#include <vector>
+#include <span>
 
 #include "base/address.h"
 
@@ -66,7 +66,7 @@ class Tlb {
         TlbEntry& entry = first_[i];
         const u64 tag = -gva.page().value();
         if (!listed_[i])
-            filled_.push_back(static_cast<u16>(i));
+            filled_[filled_count_++] = static_cast<u16>(i);
         listed_[i] = true;
         if (entry.read_tag != tag) {
             second_[i] = entry;
@@ -85,7 +85,7 @@ class Tlb {
     // All of one aligned region of 2 MiB.
     void flush_region(Gva gva)
     {
-        for (const u16 i : filled_)
+        for (const u16 i : filled())
             for (TlbEntry* entry : {&first_[i], &second_[i]})
                 if ((-entry->read_tag ^ gva.value()) >> kRegionShift == 0)
                     clear(*entry, i);
@@ -93,7 +93,8 @@ class Tlb {
     // All but what is global.
     void flush_local()
     {
-        std::erase_if(filled_, [this](u16 i) {
+        unsigned stay = 0;
+        for (const u16 i : filled()) {
             if (!second_global_[i])
                 clear(second_[i], i);
             if (!first_global_[i]) { // what stays is found first again
@@ -102,29 +103,32 @@ class Tlb {
                 clear(second_[i], i);
             }
             listed_[i] = first_global_[i];
-            return !listed_[i];
-        });
+            if (listed_[i])
+                filled_[stay++] = i;
+        }
+        filled_count_ = stay;
     }
 
     // Only what was filled since the last flush is touched.
     void flush()
     {
-        for (const u16 i : filled_)
+        for (const u16 i : filled())
             clear(i);
-        filled_.clear();
+        filled_count_ = 0;
         listed_.reset();
     }
 
     // Withdraws the right to write to the page at `host_page` unnoticed.
     void revoke_write(u64 host_page)
     {
-        for (const u16 i : filled_)
+        for (const u16 i : filled())
             for (TlbEntry* entry : {&first_[i], &second_[i]})
                 if (entry->addend == host_page)
                     entry->write_tag = invalid_tag(i);
     }
 
   private:
+    [[nodiscard]] std::span<const u16> filled() const { return {filled_.data(), filled_count_}; }
     static void clear(TlbEntry& entry, unsigned i) { entry.read_tag = entry.write_tag = invalid_tag(i); }
     void clear(unsigned i)
     {
@@ -136,7 +140,8 @@ class Tlb {
     std::array<TlbEntry, kEntries> second_;
     std::array<u64, kEntries> first_global_; // 1 or 0
     std::array<u64, kEntries> second_global_;
-    std::vector<u16> filled_;      // entries that may be valid
+    std::array<u16, kEntries> filled_; // indexes whose entries may be valid: the first filled_count_
+    unsigned filled_count_ = 0;
     std::bitset<kEntries> listed_; // those in filled_
 };
 

@@ -70,6 +70,8 @@ void Emitter::address_of(const AddressForm& form, i64 disp)
     const i32 d = static_cast<i32>(disp);
     if (base && index)
         a_.lea(kScratch, *base, *index, form.scale, d, wide);
+    else if (base && d == 0 && wide) // which takes the host no time
+        a_.mov(kScratch, *base);
     else if (base)
         a_.lea(kScratch, *base, d, wide);
     else
@@ -108,8 +110,9 @@ void Emitter::slow_path(const AccessInfo& info, const Emit& op)
     a_.patch(after);
 }
 
-// Runs `op` with r14 = host pointer for the access at linear address r14. `op` may use r15.
-void Emitter::lookup(const AccessInfo& info, bool flags_live, const Emit& op)
+// Runs `op` with r14 = host pointer for the access at linear address r14. `op` may use r15. Where it splits,
+// it finds the pointer in r14 + r15: behind a miss r15 is 0 (stubs.cpp).
+void Emitter::lookup(const AccessInfo& info, bool flags_live, const Emit& op, bool splits)
 {
     if (shared_) {
         pointer_disp_ = shared_->at[now_ - shared_->first];
@@ -119,9 +122,11 @@ void Emitter::lookup(const AccessInfo& info, bool flags_live, const Emit& op)
     }
     if (!options_.inline_tlb || (flags_live && !options_.inline_flags_live))
         return slow_path(info, op);
-    Miss miss{.from = probe(info.size, info.write, flags_live), .flags_live = flags_live};
+    Miss miss{.from = probe(info.size, info.write, flags_live, splits), .flags_live = flags_live};
     miss.hit = a_.offset();
+    pointer_split_ = splits;
     op();
+    pointer_split_ = false;
     miss.after = a_.offset();
     later(miss, info, op);
 }
@@ -155,18 +160,19 @@ void Emitter::later(const Miss& miss, const AccessInfo& info, const Emit& op)
     });
 }
 
-// Makes r14 the host pointer for `size` bytes at linear address r14, or jumps: returned is from where.
-u32 Emitter::probe(unsigned size, bool write, bool flags_live)
+// Makes r14, or r14 + r15, the host pointer for `size` bytes at linear address r14, or jumps: returned is from
+// where.
+u32 Emitter::probe(unsigned size, bool write, bool flags_live, bool split)
 {
-    return flags_live ? probe_flags_live(size, write) : probe_flags_dead(size, write);
+    return flags_live ? probe_flags_live(size, write, split) : probe_flags_dead(size, write, split);
 }
 
 // The address plus the tag is the offset in the page, or a large number. DEVIATION: the arithmetic flags that
 // a #PF frame shows are arbitrary where the code behind would overwrite them unread; so are those that code
 // finds which this very store has put there.
-u32 Emitter::probe_flags_dead(unsigned size, bool write)
+u32 Emitter::probe_flags_dead(unsigned size, bool write, bool split)
 {
-    constexpr u8 kShr = 5, kAnd = 4, kCmp = 7, kAddFrom = 0x03, kAbove = 7;
+    constexpr u8 kShr = 5, kAnd = 4, kCmp = 7, kAddFrom = 0x03, kMovFrom = 0x8b, kAbove = 7;
     constexpr u8 kEntryBits = std::countr_zero(sizeof(paging::TlbEntry));
     if (options_.bmi2) {
         a_.rorx(kScratch2, kScratch, kPageShift - kEntryBits);
@@ -178,12 +184,13 @@ u32 Emitter::probe_flags_dead(unsigned size, bool write)
     a_.gs_indexed(true, kAddFrom, kScratch, kScratch2, tlb_tag(write));
     a_.ri(true, kCmp, kScratch, static_cast<u32>(kPageSize - size));
     const u32 miss = a_.jcc_forward(kAbove);
-    a_.gs_indexed(true, kAddFrom, kScratch, kScratch2, tlb_field(offsetof(paging::TlbEntry, addend)));
+    a_.gs_indexed(true, split ? kMovFrom : kAddFrom, split ? kScratch2 : kScratch, kScratch2,
+                  tlb_field(offsetof(paging::TlbEntry, addend)));
     return miss;
 }
 
 // The same with instructions that leave the flags alone: PEXT, LEA and JRCXZ.
-u32 Emitter::probe_flags_live(unsigned size, bool write)
+u32 Emitter::probe_flags_live(unsigned size, bool write, bool split)
 {
     constexpr u8 kMovFrom = 0x8b;
     a_.store(FRAME(spill) + 8, Host::rcx);
@@ -198,7 +205,8 @@ u32 Emitter::probe_flags_live(unsigned size, bool write)
     a_.land(hit);
     a_.load(Host::rcx, FRAME(spill) + 8);
     a_.gs_scaled(kMovFrom, kScratch2, kScratch2, 4, tlb_field(offsetof(paging::TlbEntry, delta)));
-    a_.lea(kScratch, kScratch, kScratch2, 1, 0);
+    if (!split)
+        a_.lea(kScratch, kScratch, kScratch2, 1, 0);
     return miss;
 }
 

@@ -191,6 +191,17 @@ class Assembler {
         shift(false, 4, Host::rax, kOverflowBit);
         rr(false, 0x0b, Host::rax, Host::rcx);
     }
+    // The same as the processor packs them, for a while on the stack: ah as LAHF has it, al the overflow.
+    void flags_to_ax()
+    {
+        byte(0x9f);             // lahf
+        put("\x0f\x90\xc0", 3); // seto al
+    }
+    void flags_from_ax()
+    {
+        put("\x04\x7f", 2); // add al, 127
+        byte(0x9e);         // sahf
+    }
     void flags_from_rax()
     {
         mov32(Host::rcx, Host::rax);
@@ -279,8 +290,10 @@ class Assembler {
     }
     void land(u32 at)
     {
+        const u32 distance = offset() - (at + 1);
+        CHECK(distance < 0x80); // JRCXZ reaches no further
         if (!overflowed_)
-            begin_[at] = static_cast<u8>(offset() - (at + 1));
+            begin_[at] = static_cast<u8>(distance);
     }
     // op to, from: the opcode's `r, r/m` form.
     void rr(bool wide, u8 opcode, Host to, Host from)

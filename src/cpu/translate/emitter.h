@@ -105,11 +105,12 @@ class Emitter {
     void address_of(const AddressForm& form, i64 disp);
     [[nodiscard]] bool emit_stretch(const Stretch& stretch);
     void emit_accesses(const Stretch& stretch);
-    [[nodiscard]] u32 probe(unsigned size, bool write, bool flags_live);
-    [[nodiscard]] u32 probe_flags_dead(unsigned size, bool write);
-    [[nodiscard]] u32 probe_flags_live(unsigned size, bool write);
+    [[nodiscard]] u32 probe(unsigned size, bool write, bool flags_live, bool split = false);
+    [[nodiscard]] u32 probe_flags_dead(unsigned size, bool write, bool split);
+    [[nodiscard]] u32 probe_flags_live(unsigned size, bool write, bool split);
     void address(const ZydisDecodedOperand& operand, i64 rsp_adjust = 0);
-    void lookup(const AccessInfo& info, bool flags_live, const Emit& op);
+    // `splits`: `op` can do with the pointer in two parts (pointer_split_).
+    void lookup(const AccessInfo& info, bool flags_live, const Emit& op, bool splits = false);
     void slow_path(const AccessInfo& info, const Emit& op);
     void load_operand(Host to, unsigned size, u16 index);
     void store_operand(Host from, unsigned size, u16 index);
@@ -178,6 +179,8 @@ class Emitter {
     u16 now_ = 0;
     unsigned address_width_ = 64;
     i32 pointer_disp_ = 0;
+    // The host pointer is r14 + r15: a load needs not wait for the addition.
+    bool pointer_split_ = false;
     const Stretch* shared_ = nullptr;
     std::vector<Emit> out_of_line_;
     std::vector<std::pair<u32, u16>>

@@ -9,7 +9,7 @@
 #include "cpu/fault.h"
 #include "cpu/processor.h"
 #include "cpu/translate/code_cache.h"
-#include "cpu/translate/code_pages.h"
+#include "cpu/code_pages.h"
 #include "cpu/translate/emitter.h"
 #include "cpu/translate/frame.h"
 
@@ -113,6 +113,7 @@ class Engine {
     [[nodiscard]] u32 jump_key(const ModeWord& mode) const;
     [[nodiscard]] Fault raise(spec::Vector vector, u32 error_code);
 
+    static u8* refill(Mmu* mmu, u64 gva, u32 packed, u32 set);
     static SlowResult slow_access(Frame* frame, u64 gva, u32 packed, u64 return_address);
     static SlowResult call_system(Frame* frame, u64 call_address, u32 unused, u64 return_address);
     static SlowResult call_last(Frame* frame, u64 call_address, u32 unused, u64 return_address);

@@ -31,6 +31,7 @@ struct alignas(64) Frame {
 
     Frame* self = this;
     Core* core = nullptr;
+    Mmu* mmu = nullptr;
     u64 page_gva = 0;   // linear address of the page that the running block starts in
     u64 retired = 0;    // instructions of blocks, where they are counted
     u64 host_rsp = 0;   // the host's stack while translated code runs

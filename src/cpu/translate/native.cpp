@@ -248,6 +248,13 @@ bool waits_for_x87(const Instruction& insn)
     });
 }
 
+// Whether the instruction loads, and leaves r15 to be the index of its memory operand.
+bool splits(const Instruction& insn, const Plan& plan)
+{
+    return !insn.memory_written() && plan.loan_count == 0 && !plan.spilled && !plan.swap_a &&
+           insn.z.encoding != ZYDIS_INSTRUCTION_ENCODING_EVEX;
+}
+
 } // namespace
 
 bool is_bit_string(const Instruction& insn)
@@ -283,6 +290,7 @@ void Emitter::native(const Instruction& insn, u16 index, bool flags_live)
     Plan plan = Planner(insn, memory != nullptr).run(std::nullopt);
     const Emit op = [this, &insn, plan, index]() mutable {
         plan.choice.disp = pointer_disp_;
+        plan.choice.index = pointer_split_ ? std::optional(kScratch2) : std::nullopt;
         emit_planned(a_, block_, insn, plan, reencode(insn, plan.choice), index);
     };
     if (!memory)
@@ -295,7 +303,7 @@ void Emitter::native(const Instruction& insn, u16 index, bool flags_live)
             .x87 = waits_for_x87(insn),
             .locked = locked(insn),
             .index = index},
-           flags_live, op);
+           flags_live, op, splits(insn, plan));
 }
 
 // MOV between the accumulator and an absolute address.

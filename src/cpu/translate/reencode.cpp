@@ -89,7 +89,8 @@ class Reencoder {
                        : choice_.opcode ? Assembler::high(*choice_.opcode)
                                         : (rex_ & 1) != 0;
         const bool r = choice_.reg ? Assembler::high(*choice_.reg) : (rex_ & 4) != 0;
-        const unsigned rex = 0x40u | (rex_ & 8u) | (r ? 4u : 0) | (b ? 1u : 0);
+        const bool x = choice_.index && Assembler::high(*choice_.index);
+        const unsigned rex = 0x40u | (rex_ & 8u) | (r ? 4u : 0) | (x ? 2u : 0) | (b ? 1u : 0);
         if (rex != 0x40 || rex_ != 0)
             put(rex);
         for (unsigned i = start; i < opcode_end; ++i) {
@@ -114,7 +115,9 @@ class Reencoder {
         DCHECK(base != 4 && base != 5);
         const bool wide = insn_.z.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX || // whose short one is scaled
                           static_cast<i8>(choice_.disp) != choice_.disp;
-        put((choice_.disp == 0 ? 0u : wide ? 0x80u : 0x40u) | reg << 3 | base);
+        put((choice_.disp == 0 ? 0u : wide ? 0x80u : 0x40u) | reg << 3 | (choice_.index ? 4u : base));
+        if (choice_.index)
+            put(unsigned{Assembler::low(*choice_.index)} << 3 | base);
         for (unsigned i = 0; choice_.disp != 0 && i < (wide ? 4u : 1u); ++i)
             put(static_cast<u8>(static_cast<u32>(choice_.disp) >> 8 * i));
     }
@@ -132,6 +135,8 @@ class Reencoder {
             p1 =
                 static_cast<u8>((p1 & 0x9f) | 0x40 |
                                 (Assembler::high(choice_.memory ? *choice_.memory : *choice_.rm) ? 0 : 0x20));
+        if (choice_.index && Assembler::high(*choice_.index))
+            p1 &= 0xbf;
         if (choice_.vvvv)
             p2 = static_cast<u8>((p2 & 0x87) | (15u - static_cast<unsigned>(*choice_.vvvv)) << 3);
         put(0xc4);

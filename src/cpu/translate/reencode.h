@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Re-encodes a guest instruction for the host: the same opcode, other registers, the memory operand replaced
-// by [register]. Works on the bytes, so that the operation itself cannot change.
+// by [register] or [register + register]. Works on the bytes, so that the operation itself cannot change.
 #pragma once
 
 #include <array>
@@ -18,6 +18,7 @@ struct RegisterChoice {
     std::optional<Host> opcode; // the register in the opcode byte
     std::optional<Host> vvvv;   // VEX.vvvv
     std::optional<Host> memory; // the base of the memory operand
+    std::optional<Host> index;  // and its index: not with EVEX
     i32 disp = 0;               // and its displacement
 };
 

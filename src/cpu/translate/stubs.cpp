@@ -40,7 +40,8 @@ class StubEmitter {
     [[nodiscard]] u32 tag_matches(i32 way);
     void limit_depth();
     void begin_returns();
-    void look_at_second(unsigned set, bool write, u64 slow);
+    void look_at_second(unsigned set, bool write, u64 slow, RefillHelper refill);
+    void call_refill(unsigned set, u64 slow, RefillHelper refill);
     void exchange(u8 scale, i32 a, i32 b);
     void gs_op(u8 opcode, u8 op, i32 disp)
     {
@@ -161,6 +162,7 @@ void StubEmitter::helper(SlowHelper fn)
     a_.patch(still_not_live);
     load_flags();
     load_registers();
+    a_.mov_imm(Host::r15, 0); // the whole pointer is in r14
     a_.byte(0xc3);
 
     a_.patch(not_here); // what was live has been saved above
@@ -257,7 +259,7 @@ void StubEmitter::begin_returns()
 }
 
 // Keeps the flags.
-void StubEmitter::look_at_second(unsigned set, bool write, u64 slow)
+void StubEmitter::look_at_second(unsigned set, bool write, u64 slow, RefillHelper refill)
 {
     constexpr u8 kMovFrom = 0x8b;
     const i32 first = FRAME(tlb) + static_cast<i32>(set * sizeof(paging::Tlb));
@@ -275,10 +277,7 @@ void StubEmitter::look_at_second(unsigned set, bool write, u64 slow)
     a_.lea(Host::rcx, Host::rcx, Host::r15, 1, 0);
     a_.pext_gs(Host::rcx, Host::rcx, FRAME(page_mask));
     const u32 hit = a_.jrcxz_forward();
-    a_.pop(Host::r14);
-    a_.pop(Host::r15);
-    a_.pop(Host::rcx);
-    a_.jmp(slow);
+    const u32 neither = a_.jmp_forward();
     a_.land(hit);
     for (i32 at = 0; at < static_cast<i32>(sizeof(paging::TlbEntry)); at += 8)
         exchange(4, first + at, second + at);
@@ -289,8 +288,53 @@ void StubEmitter::look_at_second(unsigned set, bool write, u64 slow)
     a_.pop(Host::r14);
     a_.lea(Host::r14, Host::r14, Host::r15, 1, 0);
     a_.pop(Host::r15);
+    a_.mov_imm(Host::r15, 0); // as behind a helper
     a_.pop(Host::rcx);
     a_.ret();
+    a_.patch(neither);
+    a_.pop(Host::r14);
+    a_.pop(Host::r15);
+    a_.pop(Host::rcx);
+    call_refill(set, slow, refill);
+}
+
+// Asks the translation cache, whose code leaves vector registers alone; then C++ that does not. Keeps the
+// flags.
+void StubEmitter::call_refill(unsigned set, u64 slow, RefillHelper refill)
+{
+    constexpr Host kCallerSaved[] = {Host::rcx, Host::rdx, Host::rsi, Host::rdi,
+                                     Host::r8,  Host::r9,  Host::r10, Host::r11};
+    constexpr i32 kAlignment = 8; // ten words and the return address: the host's stack is aligned for a call
+    const auto restore = [&] {
+        a_.lea(Host::rsp, Host::rsp, kAlignment);
+        for (auto r = std::rbegin(kCallerSaved); r != std::rend(kCallerSaved); ++r)
+            a_.pop(*r);
+        a_.pop(Host::rax);
+        a_.flags_from_ax();
+        a_.pop(Host::rax);
+    };
+    a_.push(Host::rax);
+    a_.flags_to_ax();
+    a_.push(Host::rax);
+    for (const Host r : kCallerSaved)
+        a_.push(r);
+    a_.load(Host::rdi, FRAME(mmu));
+    a_.mov(Host::rsi, Host::r14);
+    a_.mov32(Host::rdx, Host::r15);
+    a_.mov_imm(Host::rcx, set);
+    a_.mov_imm(Host::rax, reinterpret_cast<u64>(refill));
+    a_.lea(Host::rsp, Host::rsp, -kAlignment);
+    a_.byte(0xff); // call rax
+    a_.byte(0xd0);
+    a_.rr(true, 0x85, Host::rax, Host::rax);
+    const u32 unknown = a_.jcc_forward(4);
+    a_.mov(Host::r14, Host::rax);
+    a_.mov_imm(Host::r15, 0);
+    restore();
+    a_.ret();
+    a_.patch(unknown);
+    restore();
+    a_.jmp(slow);
 }
 
 // Two words of the frame, at r14 * scale.
@@ -368,7 +412,7 @@ Stubs StubEmitter::run(const SlowHelpers& helpers)
     for (unsigned set = 0; set < kTlbSets; ++set)
         for (const bool write : {false, true}) {
             s.missed[set][write] = align();
-            look_at_second(set, write, s.slow);
+            look_at_second(set, write, s.slow, helpers.refill);
         }
     s.commit = align();
     helper(helpers.commit);

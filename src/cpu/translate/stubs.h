@@ -45,8 +45,12 @@ struct Stubs {
     u32 size = 0;
 };
 
+// The same for a miss of the inline TLB, with all vector registers the guest's: the host pointer, or nullptr.
+using RefillHelper = u8* (*)(Mmu* mmu, u64 gva, u32 packed, u32 set);
+
 struct SlowHelpers {
     SlowHelper slow, commit, system, last;
+    RefillHelper refill;
 };
 
 // Emits the stubs at the start of `buffer`, which executes at `exec_base`.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What ends a cached translation, and what does not: each event of SDM, "Operations that Invalidate TLBs and
 // Paging-Structure Caches". A change of the tables alone is not seen, as little as on a processor.
+#include <cstring>
 #include <gtest/gtest.h>
 
 #include "fakes/guest_machine.h"
@@ -304,6 +305,33 @@ TEST_P(TlbSharedIndex, GlobalPagesStayWhicheverWasUsedLast)
             EXPECT_EQ(read(kPages[1 - global]), 2u);
             EXPECT_EQ(read(kPages[global]), 1u);
         }
+}
+
+// What the index has no room for comes back from the translation cache while the guest's vector registers and
+// flags are in the host's.
+TEST_P(TlbSharedIndex, AThirdPageTakesNoRegisterAndNoFlag)
+{
+    for (const u64 page : kPages)
+        (void)read(page);
+    for (unsigned i = 0; i < 16; ++i)
+        machine.context.xsave.bytes[160 + i] = static_cast<u8>(0x40 + i); // XMM0
+    machine.gpr(Gpr::rbx) = kPages[0];
+    machine.gpr(Gpr::rsi) = kPages[1];
+    machine.gpr(Gpr::rdi) = kPages[2];
+    // movaps xmm1, xmm0; mov ecx, 100; l: stc; mov rax, [rbx]; mov rdx, [rsi]; mov r8, [rdi]; movq xmm2,
+    // [rbx]; jnc out; paddq xmm1, xmm2; dec ecx; jnz l; out:
+    EXPECT_EQ(machine.run({0x0f, 0x28, 0xc8, 0xb9, 100,  0,    0,    0,    0xf9, 0x48, 0x8b,
+                           0x03, 0x48, 0x8b, 0x16, 0x4c, 0x8b, 0x07, 0xf3, 0x0f, 0x7e, 0x13,
+                           0x73, 0x08, 0x66, 0x0f, 0xd4, 0xca, 0xff, 0xc9, 0x75, 0xe8}),
+              ExitReason::VMCALL);
+    EXPECT_EQ(machine.handled_vector(), -1);
+    EXPECT_EQ(machine.gpr(Gpr::rcx) & 0xffffffff, 0u);
+    u64 low[2];
+    std::memcpy(low, machine.context.xsave.bytes + 160, sizeof low);
+    u64 sum[2];
+    std::memcpy(sum, machine.context.xsave.bytes + 176, sizeof sum);
+    EXPECT_EQ(sum[0], low[0] + 100); // the page holds 1
+    EXPECT_EQ(sum[1], low[1]);
 }
 
 TEST_P(TlbSharedIndex, WritesGoWhereTheyMay)

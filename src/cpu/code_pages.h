@@ -49,7 +49,7 @@ class CodePages {
     [[nodiscard]] u64 take(u64 page)
     {
         // Who adds the page waits then until this processor has polled: what it did before is enough to see.
-        if (count_of(page).load(std::memory_order_relaxed) == 0) [[likely]]
+        if (!may_have(page)) [[likely]]
             return 0;
         Shard& shard = shard_of(page);
         const std::lock_guard lock(shard.mutex);
@@ -69,6 +69,12 @@ class CodePages {
         return it != shard.pages.end() && test(it->second.processors, lp);
     }
 
+    // Whether a write to the page needs take().
+    [[nodiscard]] bool may_have(u64 page) const
+    {
+        return counts_[index(page)].load(std::memory_order_relaxed) != 0;
+    }
+
   private:
     struct Entry {
         u64 processors = 0;
@@ -80,10 +86,12 @@ class CodePages {
     };
     Shard& shard_of(u64 page) { return shards_[(page >> 12) % shards_.size()]; }
 
-    std::atomic<u32>& count_of(u64 page) { return counts_[(page >> 12) % counts_.size()]; }
+    [[nodiscard]] static std::size_t index(u64 page) { return (page >> 12) % kCounts; }
+    std::atomic<u32>& count_of(u64 page) { return counts_[index(page)]; }
 
     std::array<Shard, 64> shards_;
-    std::array<std::atomic<u32>, 1 << 16> counts_{}; // of the entries whose pages share these bits
+    static constexpr std::size_t kCounts = 1 << 16;
+    std::array<std::atomic<u32>, kCounts> counts_{}; // of the entries whose pages share these bits
 };
 
 } // namespace seamless::cpu
