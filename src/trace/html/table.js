@@ -47,6 +47,7 @@ class Table {
 
   // Which rows, and in which order.
   arrange() {
+    this.view.scrollTop = 0;
     const wanted = this.input.value.trim().toLowerCase();
     const kept = [];
     for (let row = 0; row < this.rows; ++row)
@@ -81,8 +82,12 @@ class Table {
     const most = Math.max(0, n - fits + 2), range = Math.max(1, height - fits * ROW_HEIGHT);
     const exact = n * ROW_HEIGHT <= TALLEST;
     const first = Math.min(most, Math.floor(exact ? this.view.scrollTop / ROW_HEIGHT : this.view.scrollTop / range * most));
-    const rows = this.order.slice(first, first + fits);
+    const rows = [...this.order.slice(first, first + fits)];
     const above = exact ? first * ROW_HEIGHT : Math.min(this.view.scrollTop, height - rows.length * ROW_HEIGHT);
+    const drawn = [first, n, this.chosen, above, ...rows].join();
+    if (drawn === this.drawn)
+      return; // rows that stay the same elements can be clicked
+    this.drawn = drawn;
     const space = (px) => element("tr", {class: "space", "aria-hidden": "true"}, element("td", {colspan: this.columns.length, style: `height:${Math.max(0, px)}px`}));
     this.view.querySelector("table").setAttribute("aria-rowcount", n);
     this.body.replaceChildren(space(above), ...rows.map((row, i) => this.rowElement(row, first + i)), space(height - above - rows.length * ROW_HEIGHT));

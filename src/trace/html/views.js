@@ -119,8 +119,11 @@ class EventsTable extends Table {
   }
 
   async arrange() {
+    this.view.scrollTop = 0;
     const wanted = this.input.value.trim().toLowerCase(), name = this.select.value, run = this.run = (this.run || 0) + 1;
     const type = name in this.trace.type ? this.trace.type[name] : name ? UNKNOWN_EVENT : -1;
+    if (!wanted && type < 0)
+      return this.show(Uint32Array.from({length: this.rows}, (_, i) => i));
     let since = performance.now();
     const kept = [];
     for (let i = 0; i < this.rows; ++i) {
