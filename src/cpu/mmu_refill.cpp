@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A miss of the inline TLB that the translation cache knows: the commonest way out of translated code. It is
-// taken with the guest's vector state in the host's registers, so this file is compiled without their use (see
-// CMakeLists.txt) and calls nothing.
+// taken with the guest's vector state in the host's registers, so this file is compiled without their use
+// (see CMakeLists.txt) and calls nothing: not even an inline function, which the linker may take from another
+// file.
 #include "base/bits.h"
 #include "cpu/mmu.h"
 
@@ -9,7 +10,7 @@ namespace seamless::cpu {
 
 using paging::Translation;
 
-u8* Mmu::refill(Gva gva, unsigned size, bool write, TlbSet set)
+[[gnu::flatten]] u8* Mmu::refill(Gva gva, unsigned size, bool write, TlbSet set)
 {
     constexpr unsigned kLinearBits = 57; // the cache knows no others apart
     const bool user = set == TlbSet::user;

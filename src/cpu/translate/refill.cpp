@@ -5,7 +5,7 @@
 
 namespace seamless::cpu {
 
-u8* Engine::refill(Mmu* mmu, u64 gva, u32 packed, u32 set)
+[[gnu::flatten]] u8* Engine::refill(Mmu* mmu, u64 gva, u32 packed, u32 set)
 {
     const AccessInfo info = AccessInfo::unpack(packed);
     if (info.x87 || (info.aligned && (gva & (info.size - 1u))))

@@ -1,0 +1,30 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""check_leaf.py OBJECT...: fails if one of the object files uses a vector or x87 register, or calls a function that is
+not defined in one of them. Translated code calls them with the guest's state in those registers (src/CMakeLists.txt)."""
+import re
+import subprocess
+import sys
+
+REGISTERS = re.compile(r"%([xyz]mm\d|mm\d|st\b)")
+
+
+def output(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def symbols(kind, objects):
+    return {line.split()[-1] for path in objects for line in output("nm", kind, path).splitlines() if line and not line.endswith(":")}
+
+
+def main(objects):
+    if not objects:
+        sys.exit("check_leaf.py: no object files")
+    found = [f"{path}: {line.strip()}" for path in objects for line in output("objdump", "-d", "--no-show-raw-insn", path).splitlines() if REGISTERS.search(line)]
+    found += [f"calls {name}" for name in sorted(symbols("--undefined-only", objects) - symbols("--defined-only", objects))]
+    print("\n".join(found))
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
