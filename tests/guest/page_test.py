@@ -269,16 +269,17 @@ def write_many(source, path, wanted):
 def screenshots(folder):
     with tempfile.TemporaryDirectory() as temporary:
         _, page = record(pathlib.Path(temporary), "demo")
-        for name, dark in (("flow", False), ("timeline", True), ("costs", False)):
-            b = browser.Browser(1200, 760, dark)
+        for name, height, dark in (("flow", 700, False), ("timeline", 400, True)):
+            b = browser.Browser(1100, height, dark)
             b.open(page)
             b.click("#tab-" + name)
             if name == "flow":
                 b.click("#diagram .step[data-event=ve_inject]")
             if name == "timeline":
-                b.run("window.app.made.timeline.look(window.app.trace.ts[window.app.trace.episode.first[window.app.trace.episode.fresh.indexOf(1)]] - 60000,"
-                      " window.app.trace.ts[window.app.trace.episode.first[window.app.trace.episode.fresh.indexOf(1)]] + 500000)")
-                b.press("]")
+                start = b.run("(({ts, episode: e}) => ts[e.first[e.fresh.indexOf(1)]])(window.app.trace)")
+                b.run(f"window.app.made.timeline.look({start} - 60000, {start} + 500000); document.getElementById('canvas').focus()")
+                for _ in range(3):
+                    b.press("]")
             b.screenshot(pathlib.Path(folder) / f"trace-{name}.png")
             b.close()
 
