@@ -175,8 +175,7 @@ Result<Ended, Message> run_machines(const Parts& parts, vmm::VirtioBackends back
             machine->run({.timeout_ms = timeout.left_ms(), .inspection = &parts.host.inspection()});
         running.set(nullptr);
         if (machine->stuck()) {
-            parts.host.machine_goes();
-            (void)machine.release();
+            (void)machine.release(); // it does not go, and neither does what watches it
             return Ended{.outcome = std::move(outcome), .stuck = true, .text = {}, .json = {}};
         }
         const bool resets = parts.plan.config.kind == vmm::VmKind::plain && !o.no_reboot &&

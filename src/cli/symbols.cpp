@@ -81,6 +81,7 @@ Result<Symbols, Message> Symbols::read_elf(std::span<const u8> image, const std:
             if (std::string text = string_at(image, strings, symbol.st_name); !text.empty())
                 symbols.names_.try_emplace(symbol.st_value, std::move(text));
         }
+        break; // ELF: there is at most one
     }
     if (symbols.names_.empty())
         return fail(Message{fmt::format("{}: an ELF file without symbols", name)});

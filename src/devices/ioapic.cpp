@@ -59,10 +59,12 @@ void Ioapic::set_line(unsigned pin, bool asserted)
     asserted_ = static_cast<u32>(with_field(asserted_, pin, pin, asserted));
     if (level_triggered(pin))
         send_if_level_pending(pin);
-    else if (asserted && !was && !test(entries_[pin], kMask))
-        deliver(pin);
-    else if (asserted && !was)
+    else if (asserted && !was && test(entries_[pin], kMask))
         lost_ |= u32{1} << pin;
+    else if (asserted && !was) {
+        lost_ &= ~(u32{1} << pin);
+        deliver(pin);
+    }
 }
 
 Ioapic::Pin Ioapic::pin(unsigned number) const

@@ -53,7 +53,7 @@ class Ioapic : public BusDevice {
         bool level = false;
         bool remote_irr = false; // a local APIC has it and has not ended it
         bool asserted = false;   // the device's line
-        bool lost = false;       // an edge came while the pin was masked
+        bool lost = false;       // the last edge came while the pin was masked
     };
     [[nodiscard]] Pin pin(unsigned number) const;
 
@@ -76,7 +76,7 @@ class Ioapic : public BusDevice {
     std::array<Line, kPins> lines_;
     std::array<u64, kPins> entries_;
     u32 asserted_ = 0; // the pins' inputs
-    u32 lost_ = 0;     // edges that came to masked pins
+    u32 lost_ = 0;     // pins whose last edge came while they were masked
     u8 selected_ = 0;
     u8 id_ = 0;
 };

@@ -35,6 +35,8 @@ constexpr Row kRows[] = {
     {"sleeps-for-good",       sleeps_for_good,       "SDM: HLT; GHCI: \"TDG.VP.VMCALL<Instruction.HLT>\""},
     {"panic",                 panic,                 ""},
     {"gave-up",               gave_up,               "GHCI: \"TDG.VP.VMCALL<ReportFatalError>\"", true},
+    {"triple-fault",          triple_fault,          "SDM: \"Interrupt 8, Double Fault Exception (#DF)\"", true},
+    {"no-progress",           no_progress,           "TDX module base specification: \"EPT Violations\"", true},
     {"waits-for-interrupt",   waits_for_interrupt,   "", true},
     {"spins",                 spins,                 "", true},
 };

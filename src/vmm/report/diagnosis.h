@@ -49,6 +49,8 @@ std::string undecoded_mmio(const Case& c);
 std::string refused_msr(const Case& c);
 std::string refused_request(const Case& c);
 std::string refused_tdcall(const Case& c);
+std::string triple_fault(const Case& c);
+std::string no_progress(const Case& c);
 std::string panic(const Case& c);
 std::string gave_up(const Case& c);
 std::string dma_to_private(const Case& c);

@@ -65,15 +65,20 @@ std::string masked_pin(const Case& c)
     if (!c.hangs() || !all_wait(c.facts))
         return {};
     for (const PinFacts& p : c.facts.pins) {
-        if (!p.pin.masked || !(p.pin.asserted || p.pin.lost))
-            continue;
-        return fmt::format(
-            "The guest waits in HLT for an interrupt that cannot come: the {} asserts pin {} of the "
-            "I/O APIC, whose redirection entry (vector {:#x}, {}-triggered) is masked{}",
-            p.device, p.number, p.pin.vector, p.pin.level ? "level" : "edge",
-            p.pin.lost && !p.pin.level ? ". An edge that comes while the pin is masked is lost: "
-                                         "unmask it before the device can raise it"
-                                       : "");
+        if (p.pin.masked && (p.pin.asserted || p.pin.lost))
+            return fmt::format(
+                "The guest waits in HLT for an interrupt that cannot come: the {} asserts pin {} of "
+                "the I/O APIC, whose redirection entry (vector {:#x}, {}-triggered) is masked{}",
+                p.device, p.number, p.pin.vector, p.pin.level ? "level" : "edge",
+                p.pin.level ? ""
+                            : ". An edge that comes while the pin is masked is lost: unmask it "
+                              "before the device can raise it");
+        if (!p.pin.level && p.pin.lost)
+            return fmt::format(
+                "The guest waits in HLT for an interrupt that it has lost: the {} raised pin {} of the "
+                "I/O APIC (vector {:#x}, edge-triggered) while that was masked, and no edge has come "
+                "since it is not",
+                p.device, p.number, p.pin.vector);
     }
     return {};
 }

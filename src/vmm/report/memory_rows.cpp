@@ -165,6 +165,28 @@ std::string no_gate(const Case& c)
         c.vcpu.registers->idtr.base, c.vcpu.registers->idtr.limit);
 }
 
+std::string triple_fault(const Case& c)
+{
+    if (!c.died(Death::triple_fault) || !c.vcpu.registers)
+        return {};
+    return fmt::format(
+        "{} raised an exception whose handler, and then the double fault's, could not be called: "
+        "their gates, code or stack are not there. If it was a page fault, it was at {:#x} (CR2)",
+        instruction_at_rip(c), c.vcpu.registers->cr2);
+}
+
+std::string no_progress(const Case& c)
+{
+    const Event* exit = last_ept_exit(c);
+    if (!c.died(Death::no_progress) || exit == nullptr)
+        return {};
+    return fmt::format(
+        "{} accessed {} and left the guest for ever: neither is the access allowed nor can the "
+        "processor turn it into a #VE (an exception is being delivered, or the entry that ends the "
+        "walk suppresses it)",
+        instruction_at_rip(c), c.place(exit->gpa));
+}
+
 std::string undecoded_mmio(const Case& c)
 {
     const Event* ve = unanswered_mmio(c);

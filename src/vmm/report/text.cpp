@@ -15,6 +15,7 @@ using spec::Seg;
 namespace {
 
 constexpr std::size_t kEventsShown = 20, kLine = 400;
+constexpr std::size_t kVcpusInFull = 8; // of the others, what they do
 
 std::string causes(const std::vector<Diagnosis>& diagnoses)
 {
@@ -85,9 +86,11 @@ std::string events(const Case& c)
     return text;
 }
 
-std::string vcpu_text(const Case& c)
+std::string vcpu_text(const Case& c, bool in_full)
 {
     std::string text = printable(words_of_wait(c.vcpu, c.facts.shared_bit), kLine) + "\n";
+    if (!in_full)
+        return text;
     if (c.vcpu.registers)
         text += registers(*c.vcpu.registers);
     else
@@ -117,8 +120,9 @@ std::string pins(const Facts& facts)
 std::string as_text(const Facts& facts, const std::vector<Diagnosis>& diagnoses)
 {
     std::string text = causes(diagnoses);
+    std::size_t shown = 0;
     for (const VcpuFacts& vcpu : facts.vcpus)
-        text += vcpu_text({facts, vcpu});
+        text += vcpu_text({facts, vcpu}, shown++ < kVcpusInFull || &vcpu == facts.culprit());
     return text + pins(facts);
 }
 

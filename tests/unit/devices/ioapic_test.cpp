@@ -101,6 +101,24 @@ TEST(Ioapic, EdgesOfAMaskedPinAreLost)
     EXPECT_EQ(b.sent.size(), 1u);
 }
 
+TEST(Ioapic, PinsTellWhyNothingComes)
+{
+    Board b;
+    b.entry(4, kMask | 0x31);
+    b.line(4, true);
+    EXPECT_TRUE(b.ioapic.pin(4).masked && b.ioapic.pin(4).asserted && b.ioapic.pin(4).lost);
+    EXPECT_EQ(b.ioapic.pin(4).vector, 0x31);
+    b.line(4, false);
+    b.entry(4, 0x31);
+    EXPECT_TRUE(b.ioapic.pin(4).lost);
+    b.line(4, true);
+    EXPECT_FALSE(b.ioapic.pin(4).lost);
+    b.entry(5, kLevel | 0x32);
+    b.line(5, true);
+    EXPECT_TRUE(b.ioapic.pin(5).level && b.ioapic.pin(5).remote_irr);
+    EXPECT_FALSE(b.ioapic.pin(5).lost);
+}
+
 TEST(Ioapic, MessageCarriesModeAndLogicalDestination)
 {
     Board b;

@@ -268,7 +268,7 @@ TEST(Exits, EmulationFailureShowsTheInstructionsBytes)
                 .suberror = 1, .ndata = 8, .flags = 1, .insn_size = 3, .insn_bytes = {0x0f, 0xae, 0x38}};
         })});
     EXPECT_THAT(outcome.report, HasSubstr("0f ae 38"));
-    EXPECT_THAT(outcome.report, HasSubstr("rip"));
+    EXPECT_EQ(outcome.death, Death::internal_error);
 }
 
 TEST(Exits, ErrorsOfKvmRun)

@@ -34,7 +34,7 @@ struct Stack : testing::Test {
     {
         registers.rip = kCode;
         registers.efer = spec::efer::LMA;
-        registers.seg[static_cast<unsigned>(Seg::cs)] = {.selector = 8, .ar = spec::segment_ar::L};
+        registers.seg[static_cast<unsigned>(Seg::cs)] = {.ar = spec::segment_ar::L, .selector = 8};
         registers.gpr[static_cast<unsigned>(Gpr::rsp)] = kStack;
     }
     void word(u64 offset, u64 value) { std::memcpy(stack.data() + offset, &value, 8); }
