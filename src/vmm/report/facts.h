@@ -54,7 +54,8 @@ struct Frame {
 
 struct VcpuFacts {
     u32 id = 0;
-    bool entered = false; // it has been in the guest
+    bool inspected = false; // through the inspection port; else nothing below is known of a TD
+    bool entered = false;   // it has been in the guest
     std::optional<trace::VcpuRegisters> registers;
     std::optional<Instruction> instruction; // at RIP
     std::vector<Frame> backtrace;

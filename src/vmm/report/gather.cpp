@@ -112,6 +112,7 @@ VcpuFacts vcpu_facts(const Vcpu& vcpu, bool td, trace::Inspection* guests, const
 {
     VcpuFacts facts{.id = vcpu.index()};
     if (guests != nullptr) {
+        facts.inspected = true;
         facts.registers = guests->registers(facts.id);
         facts.entered = facts.registers.has_value();
         facts.events = events_of(guests->crossings(facts.id));

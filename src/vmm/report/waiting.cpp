@@ -37,7 +37,7 @@ std::string_view words(Wait::Kind kind)
 Wait wait_of(const VcpuFacts& vcpu)
 {
     if (vcpu.events.empty())
-        return {vcpu.registers && !vcpu.entered ? Wait::Kind::unknown : Wait::Kind::not_started};
+        return {vcpu.inspected ? Wait::Kind::not_started : Wait::Kind::unknown};
     const Event& last = vcpu.events.back();
     if (last.kind == Event::Kind::tdvmcall && !last.vendor &&
         last.leaf == static_cast<u64>(spec::Tdvmcall::INSTRUCTION_HLT))

@@ -51,6 +51,7 @@ TEST(Gather, ATdsAreHidden)
 {
     const Gathered g = gather_from(VmKind::td);
     EXPECT_FALSE(g.facts.vcpus[0].registers.has_value());
+    EXPECT_THAT(g.text, HasSubstr("vCPU 0 is in a state that this KVM does not show\n"));
     EXPECT_THAT(g.text, HasSubstr("registers: this KVM does not show them"));
     EXPECT_THAT(g.json, Not(HasSubstr("\"registers\"")));
 }
