@@ -80,8 +80,8 @@ std::string heading(const std::string& name, const std::string& about)
 {
     std::string title = name;
     std::transform(title.begin(), title.end(), title.begin(), [](char c) { return std::toupper(c); });
-    return fmt::format(".TH {} 1 \"\" \"Seamless {}\" \"User Commands\"\n.ad l\n.SH NAME\n{} \\- {}\n", roff(title),
-                       SEAMLESS_VERSION, roff(name), roff(about));
+    return fmt::format(".TH {} 1 \"\" \"Seamless {}\" \"User Commands\"\n.ad l\n.SH NAME\n{} \\- {}\n",
+                       roff(title), SEAMLESS_VERSION, roff(name), roff(about));
 }
 
 bool write_file(const std::string& path, const std::string& text)
