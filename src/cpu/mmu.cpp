@@ -90,7 +90,9 @@ Result<Hpa, Fault> Mmu::walk(Gva gva, Access access, bool user, bool allow_user,
     if (ept.outcome != paging::EptWalk::Outcome::ok)
         return fail(port_.ept_fault(ept, guest.gpa, gva, access, true));
     const u64 host_page = mem::without_hkid(ept.hpa.page()).value();
-    const Translation t = translation(guest, ept, host_page);
+    // A write through an entry whose dirty flag is clear must walk once more.
+    const bool dirty = !ept_.accessed_dirty || access == Access::write || (ept.entry & spec::ept::D);
+    const Translation t = translation(guest, ept.permissions & (dirty ? ~u64{0} : ~spec::ept::W), host_page);
     if (guest.level > 0) // 4 MiB are two regions: let INVLPG drop more than it must
         large_.add(gva, paging_.mode == PagingMode::bits32 ? 2 : guest.level);
     if (cached_) {
@@ -102,7 +104,7 @@ Result<Hpa, Fault> Mmu::walk(Gva gva, Access access, bool user, bool allow_user,
     return Hpa(host_page + gva.page_offset());
 }
 
-Translation Mmu::translation(const GuestWalk& guest, const paging::EptWalk& ept, u64 host_page) const
+Translation Mmu::translation(const GuestWalk& guest, u64 ept, u64 host_page) const
 {
     const auto flag = [](bool is, u64 value) { return is ? value : 0; };
     return Translation(host_page, flag(guest.user, Translation::user) |
@@ -110,9 +112,9 @@ Translation Mmu::translation(const GuestWalk& guest, const paging::EptWalk& ept,
                                       flag(guest.executable, Translation::executable) |
                                       flag(guest.dirty, Translation::dirty) |
                                       flag(guest.global && pge_, Translation::global) |
-                                      flag(ept.permissions & spec::ept::R, Translation::ept_read) |
-                                      flag(ept.permissions & spec::ept::W, Translation::ept_write) |
-                                      flag(ept.permissions & spec::ept::X, Translation::ept_execute));
+                                      flag(ept & spec::ept::R, Translation::ept_read) |
+                                      flag(ept & spec::ept::W, Translation::ept_write) |
+                                      flag(ept & spec::ept::X, Translation::ept_execute));
 }
 
 void Mmu::use(Gva gva, Access access, bool user, TlbSet set, Translation t, bool walked)

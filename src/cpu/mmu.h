@@ -173,7 +173,7 @@ class Mmu {
         }
         return user ? t.has(T::user) : allow_user || !t.has(T::user);
     }
-    [[nodiscard]] paging::Translation translation(const paging::GuestWalk& guest, const paging::EptWalk& ept,
+    [[nodiscard]] paging::Translation translation(const paging::GuestWalk& guest, u64 ept_permissions,
                                                   u64 host_page) const;
     // Makes the inline TLBs hold a permitted translation.
     void use(Gva gva, Access access, bool user, TlbSet set, paging::Translation t, bool walked);

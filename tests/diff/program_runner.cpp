@@ -44,6 +44,17 @@ u64 digest(cpu::XsaveArea area)
 
 u64 program_table_entry(u64 linear) { return GuestMachine::guest_pte(linear); }
 
+bool ProgramOutcome::changes_code(const Program& program) const
+{
+    for (unsigned i = 0; i * kPageSize < program.code.size(); ++i) {
+        const u64 bytes = std::min(kPageSize, program.code.size() - i * kPageSize);
+        if (std::memcmp(memory.data() + (frame(kCodeFrame + i) - kFrames),
+                        program.code.data() + i * kPageSize, bytes) != 0)
+            return true;
+    }
+    return false;
+}
+
 u64 InterruptingClock::tsc()
 {
     constexpr u64 kNow = 0x123456789;

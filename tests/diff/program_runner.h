@@ -35,6 +35,9 @@ struct ProgramOutcome {
     std::vector<u8> memory;           // all frames, and the page table
     u64 instructions = 0;             // step mode: how many it took
     u64 interrupts = 0;
+
+    // Whether the code is not what the program came with, at the end.
+    [[nodiscard]] bool changes_code(const Program& program) const;
 };
 
 // TSC that stands still, and sends an interrupt when it has been read often enough.

@@ -155,10 +155,8 @@ class Differ {
             const std::string text = difference(expected_, outcome_);
             if (text.empty())
                 continue;
-            if (is_chance(program, index))
-                return (void)++chance_;
-            if (is_about_dead_flags(program, index, kVariants[v]))
-                return (void)++dead_flags_;
+            if (is_explained(program, index, kVariants[v], text))
+                return;
             report(program, index, kVariants[v], text);
         }
     }
@@ -171,17 +169,38 @@ class Differ {
             ++vectors_[e.vector];
     }
 
+    // Two kinds of difference are no bug, and both need code that is not what the generator wrote any more.
+    // They are printed all the same, and must be rare.
+    bool is_explained(const Program& program, u64 index, const Variant& v, const std::string& text)
+    {
+        if (!expected_.changes_code(program))
+            return false;
+        const char* why = nullptr;
+        if (is_about_dead_flags(program, index, v))
+            why = "dead flags";
+        else if (is_chance(program, index))
+            why = "chance";
+        else
+            return false;
+        ++explained_;
+        fmt::print("seed {}, case {}, engine {}: by {}\n{}", options.seed, index, v.name, why, text);
+        return true;
+    }
+
     // DEVIATION (translate/address.cpp): a store over what follows in its own block leaves that the flags
-    // which the old code would have overwritten. Where all flags are kept, there must be no difference.
+    // which the old code would have overwritten. It does so on a new processor too, and not where all flags
+    // are kept.
     bool is_about_dead_flags(const Program& program, u64 index, const Variant& v)
     {
+        if (again(program, index, v).empty())
+            return false;
         const auto runner = make_runner(v, false);
         watch_.run(*runner, program, index, v.name, outcome_);
         return difference(expected_, outcome_).empty();
     }
 
-    // Code that is not what the generator wrote any more may change a page-table entry and forget INVLPG:
-    // then it is for the interrupts to say when that shows, and one engine differs from itself.
+    // Wild code may change a page-table entry and forget INVLPG: then it is for the interrupts to say when
+    // that shows, and one engine differs from itself.
     bool is_chance(const Program& program, u64 index)
     {
         constexpr int kRounds = 300;
@@ -242,18 +261,17 @@ class Differ {
             vectors += fmt::format(" {} {},", vector, n);
         for (const auto& [end, n] : ends_)
             ends += fmt::format(" {} {},", static_cast<int>(end), n);
-        fmt::print(
-            "seed {}: {} programs, {} instructions, {} interrupts; {} differ by dead flags, {} by chance\n"
-            "  events by vector:{}\n  ends:{}\n",
-            options.seed, programs_, instructions_, interrupts_, dead_flags_, chance_, vectors, ends);
-        EXPECT_LE(dead_flags_ + chance_, 2 + instructions_ / 5'000'000) << "more than wild code explains";
+        fmt::print("seed {}: {} programs, {} instructions, {} interrupts, {} differences explained\n"
+                   "  events by vector:{}\n  ends:{}\n",
+                   options.seed, programs_, instructions_, interrupts_, explained_, vectors, ends);
+        EXPECT_LE(explained_, instructions_ / 20'000'000) << "more than wild code explains";
     }
 
     Watch watch_;
     std::unique_ptr<ProgramRunner> stepper_ = make_stepper();
     std::vector<std::unique_ptr<ProgramRunner>> runners_;
     ProgramOutcome expected_, outcome_;
-    u64 programs_ = 0, instructions_ = 0, interrupts_ = 0, reports_ = 0, dead_flags_ = 0, chance_ = 0;
+    u64 programs_ = 0, instructions_ = 0, interrupts_ = 0, reports_ = 0, explained_ = 0;
     std::map<int, u64> vectors_;
     std::map<ProgramEnd, u64> ends_;
 };

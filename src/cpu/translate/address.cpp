@@ -160,8 +160,8 @@ void Emitter::later(const Miss& miss, const AccessInfo& info, const Emit& op)
     });
 }
 
-// Makes r14, or r14 + r15, the host pointer for `size` bytes at linear address r14, or jumps: returned is from
-// where.
+// Makes r14, or r14 + r15, the host pointer for `size` bytes at linear address r14, or jumps: returned is
+// from where.
 u32 Emitter::probe(unsigned size, bool write, bool flags_live, bool split)
 {
     return flags_live ? probe_flags_live(size, write, split) : probe_flags_dead(size, write, split);

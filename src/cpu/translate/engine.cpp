@@ -72,9 +72,12 @@ Engine::Engine(EngineMode mode, const Optimizations& optimizations, Frame& frame
       cache_(std::move(cache)),
       max_insns_(mode == EngineMode::step ? 1 : kMaxBlockInsns)
 {
-    stubs_ =
-        emit_stubs(cache_->memory(), cache_->address(),
-                   {.slow = slow_access, .commit = commit_bounce, .system = call_system, .last = call_last, .refill = refill});
+    stubs_ = emit_stubs(cache_->memory(), cache_->address(),
+                        {.slow = slow_access,
+                         .commit = commit_bounce,
+                         .system = call_system,
+                         .last = call_last,
+                         .refill = refill});
     cache_->reserve(align_up<u32>(stubs_.size, 64));
     const bool full = mode == EngineMode::full;
     const bool bmi2 = native_cpuid(7, 0).ebx & bit(8);

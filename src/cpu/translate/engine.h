@@ -6,17 +6,17 @@
 #include <functional>
 #include <memory>
 
+#include "cpu/code_pages.h"
 #include "cpu/fault.h"
 #include "cpu/processor.h"
 #include "cpu/translate/code_cache.h"
-#include "cpu/code_pages.h"
 #include "cpu/translate/emitter.h"
 #include "cpu/translate/frame.h"
 
 namespace seamless::cpu {
 
-// How an instruction of C++ in the middle of a block went: the block goes on; it is to be executed again, to
-// go on; or RIP is behind it, and something has to be looked at.
+// How an instruction of C++ in the middle of a block went: the block goes on; or RIP says where the guest
+// does, and something has to be looked at first.
 enum class InBlock : u8 { on, leave };
 
 // What the engine asks of the processor it belongs to.

@@ -43,20 +43,29 @@ class Reencoder {
 
     [[nodiscard]] bool has_modrm() const { return insn_.has(ZYDIS_ATTRIB_HAS_MODRM); }
 
-    // Takes over the legacy prefixes that still mean something; returns the offset behind them. Remembers
-    // REX, which counts only directly before the opcode.
+    // Takes over the legacy prefixes that still mean something, each once: what the host executes may be
+    // longer than the guest's by REX, SIB and a displacement, but not than 15 bytes. Returns the offset
+    // behind them. Remembers REX, which counts only directly before the opcode.
     unsigned prefixes()
     {
         unsigned i = 0;
+        bool size = false, lock = false;
+        u8 repeat = 0; // the last one counts
         for (;; ++i) {
             const u8 byte = insn_.bytes[i];
             switch (byte) {
             case 0x66:
+                rex_ = 0;
+                size = true;
+                continue;
             case 0xf0:
+                rex_ = 0;
+                lock = true;
+                continue;
             case 0xf2:
             case 0xf3:
                 rex_ = 0;
-                put(byte);
+                repeat = byte;
                 continue;
             case 0x26: // segment overrides and the address size went into the address
             case 0x2e:
@@ -74,6 +83,12 @@ class Reencoder {
                 break;
             rex_ = byte;
         }
+        if (lock)
+            put(0xf0);
+        if (size)
+            put(0x66);
+        if (repeat)
+            put(repeat);
         const auto& raw = insn_.z.raw;
         tail_ = has_modrm()       ? raw.modrm.offset + 1u + (raw.sib.offset ? 1u : 0u) + raw.disp.size / 8u
                 : raw.imm[0].size ? raw.imm[0].offset

@@ -161,6 +161,7 @@ void vmx_skip_instruction(Vcpu& vcpu)
     if (!code64)
         v.rip = static_cast<u32>(v.rip);
     v.interruptibility &= ~(interruptibility::STI | interruptibility::MOV_SS);
+    v.rflags &= ~rflags::RF;
 }
 
 void vmx_load_mmu_pgd(Vcpu& vcpu, cpu::LogicalProcessor&)

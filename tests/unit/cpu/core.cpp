@@ -55,6 +55,31 @@ TEST_P(Core, LoadsAndStoresMemory)
     EXPECT_EQ(machine.get<u64>(GuestMachine::kData + 16), 3u);
 }
 
+// 15 bytes are allowed; what runs instead of them has REX and SIB besides.
+TEST_P(Core, RunsInstructionsFullOfPrefixes)
+{
+    machine.put<u64>(GuestMachine::kData, 0x1122334455667788);
+    machine.gpr(Gpr::rbx) = GuestMachine::kData;
+    // mov ax, [rbx]
+    EXPECT_EQ(machine.run(
+                  {0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x8b, 0x03}),
+              ExitReason::VMCALL);
+    EXPECT_EQ(machine.handled_vector(), -1);
+    EXPECT_EQ(machine.gpr(Gpr::rax) & 0xffff, 0x7788u);
+    machine.gpr(Gpr::r11) = GuestMachine::kData + 2;
+    EXPECT_EQ(machine.run(
+                  {0xf2, 0xf3, 0xf2, 0xf3, 0x66, 0x2e, 0x66, 0x66, 0xf2, 0xf3, 0x66, 0x66, 0x41, 0x8b, 0x0b}),
+              ExitReason::VMCALL);
+    EXPECT_EQ(machine.handled_vector(), -1);
+    EXPECT_EQ(machine.gpr(Gpr::rcx) & 0xffff, 0x5566u);
+    // lock (14 bytes): add [rbx], al
+    EXPECT_EQ(
+        machine.run({0xf0, 0xf0, 0xf0, 0xf0, 0xf0, 0xf0, 0xf0, 0xf0, 0xf0, 0xf0, 0xf0, 0xf0, 0x00, 0x03}),
+        ExitReason::VMCALL);
+    EXPECT_EQ(machine.handled_vector(), -1);
+    EXPECT_EQ(machine.get<u8>(GuestMachine::kData), 0x10u);
+}
+
 TEST_P(Core, IgnoresRexBeforeAnotherPrefix)
 {
     machine.put<u64>(GuestMachine::kData, 0x1122334455667788);

@@ -244,6 +244,23 @@ TEST_P(Tlb, ACleanTranslationIsWalkedAgainForAWrite)
     EXPECT_TRUE(machine.get<u64>(entry_of(kWindow)) & kDirty);
 }
 
+// SDM: "Accessed and Dirty Flags for EPT". The guest's own dirty flag is set already when the page is read.
+TEST_P(Tlb, AReadPageIsMarkedInTheEptWhenItIsWritten)
+{
+    const Hpa entry = machine.entry_at(Gpa(kOne));
+    map(kWindow, kOne, kWritable | kDirty);
+    const auto dirty = [&] { return (*mem::host_ptr<u64>(entry) & spec::ept::D) != 0; };
+    for (const bool accessed_dirty : {false, true}) {
+        machine.reset_state();
+        machine.vmcs.ept_pointer |= accessed_dirty ? spec::ept::EPTP_AD : 0;
+        machine.lp.invept_all();
+        (void)read(kWindow);
+        EXPECT_FALSE(dirty());
+        write(kWindow);
+        EXPECT_EQ(dirty(), accessed_dirty);
+    }
+}
+
 // Pages 2 MiB apart share an index of the inline TLB: what is driven out is found again, and ends with the
 // same events.
 class TlbSharedIndex : public Tlb {
