@@ -5,6 +5,8 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -65,17 +67,19 @@ class ScriptedLp : public cpu::LogicalProcessor {
     void invept_all() override { ++invept_alls; }
     void invvpid(u16 vpid) override { invvpids.push_back(vpid); }
     void code_may_have_changed() override {}
+    // From signal handlers too, which may have interrupted this very function.
     void send_interrupt(u8 vector) override
     {
-        const std::lock_guard lock(mutex_);
-        interrupts.push_back(vector);
+        const std::size_t at = sent_.fetch_add(1);
+        if (at < interrupts_.size())
+            interrupts_[at] = vector;
     }
-    bool acknowledge_interrupts() override
+    bool acknowledge_interrupts() override { return sent_.exchange(0) != 0; }
+    // Those sent and not acknowledged, the first of them.
+    [[nodiscard]] std::vector<u8> interrupts() const
     {
-        const std::lock_guard lock(mutex_);
-        const bool any = !interrupts.empty();
-        interrupts.clear();
-        return any;
+        const std::size_t count = std::min(sent_.load(), interrupts_.size());
+        return {interrupts_.begin(), interrupts_.begin() + static_cast<std::ptrdiff_t>(count)};
     }
     [[nodiscard]] Counters counters() const override { return counters_; }
 
@@ -83,11 +87,11 @@ class ScriptedLp : public cpu::LogicalProcessor {
     std::vector<u64> invept;
     unsigned invept_alls = 0;
     std::vector<u16> invvpids;
-    std::vector<u8> interrupts; // sent and not acknowledged
 
   private:
     std::deque<Entry> script_;
-    std::mutex mutex_;
+    std::array<std::atomic<u8>, 64> interrupts_{};
+    std::atomic<std::size_t> sent_ = 0;
     Counters counters_;
 };
 

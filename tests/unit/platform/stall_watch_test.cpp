@@ -103,7 +103,7 @@ TEST_F(Watch, EverythingElseReachesTheProcessorBehind)
     EXPECT_EQ(inner->invept, std::vector<u64>{0x77});
     EXPECT_EQ(inner->invvpids, std::vector<u16>{5});
     EXPECT_EQ(inner->invept_alls, 1u);
-    EXPECT_EQ(inner->interrupts, std::vector<u8>{0xf2});
+    EXPECT_EQ(inner->interrupts(), std::vector<u8>{0xf2});
     EXPECT_TRUE(lp->acknowledge_interrupts());
     EXPECT_EQ(lp->id(), 3u);
     enter(ExitReason::CPUID, 0);

@@ -73,7 +73,7 @@ class TdInterrupts : public testing::Test {
     {
         host.lp().then([&vectors, this](cpu::Vmcs& v, cpu::GuestContext& c) {
             auto* pi = reinterpret_cast<Descriptor*>(v.posted_intr_desc);
-            notified = !host.lp().interrupts.empty() && host.lp().interrupts[0] == kNotification;
+            notified = !host.lp().interrupts().empty() && host.lp().interrupts()[0] == kNotification;
             __atomic_fetch_and(&pi->control, ~u64{1}, __ATOMIC_SEQ_CST);
             for (unsigned i = 0; i < 256; ++i)
                 if (__atomic_fetch_and(&pi->pir[i / 64], ~bit(i % 64), __ATOMIC_SEQ_CST) & bit(i % 64))
@@ -131,9 +131,9 @@ TEST_F(TdInterrupts, ARunningTdIsNotifiedWhereItRuns)
 {
     host.lp().then([this](cpu::Vmcs& v, cpu::GuestContext& c) {
         EXPECT_EQ(msi(0x50), 1);
-        EXPECT_EQ(host.lp().interrupts, std::vector<u8>{kNotification});
+        EXPECT_EQ(host.lp().interrupts(), std::vector<u8>{kNotification});
         EXPECT_EQ(msi(0x51), 1); // ON is set: no second one
-        EXPECT_EQ(host.lp().interrupts.size(), 1u);
+        EXPECT_EQ(host.lp().interrupts().size(), 1u);
         write_port(v, c);
     });
     ASSERT_EQ(td.enter(), 0);
