@@ -103,8 +103,8 @@ std::string report_internal_error(const Vcpu& vcpu)
     const kvm_run& run = vcpu.run();
     const std::size_t count = std::min<std::size_t>(run.internal.ndata, std::size(run.internal.data));
     return fmt::format(
-        "vCPU {}: KVM cannot go on (KVM_EXIT_INTERNAL_ERROR, suberror {}): {}{}\n  data: {:#x}",
-        vcpu.index(), run.internal.suberror, suberror_words(run.internal.suberror), instruction_bytes(run),
+        "vCPU {}: KVM cannot go on (KVM_EXIT_INTERNAL_ERROR, suberror {}): {}{}\n  data: {:#x}", vcpu.index(),
+        run.internal.suberror, suberror_words(run.internal.suberror), instruction_bytes(run),
         fmt::join(run.internal.data, run.internal.data + count, " "));
 }
 
