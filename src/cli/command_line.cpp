@@ -3,6 +3,8 @@
 // behind a colon names of trace events.
 #include "cli/command_line.h"
 
+#include <CLI/CLI.hpp>
+
 namespace seamless::cli {
 namespace {
 
@@ -142,19 +144,33 @@ CLI::App* add_trace(CLI::App& app, TraceOptions& o)
 
 } // namespace
 
-CommandLine::CommandLine()
+CommandLine::CommandLine() : app(std::make_unique<CLI::App>("Seamless: KVM with Intel TDX, in user space"))
 {
-    app.set_version_flag("--version", SEAMLESS_VERSION);
-    app.require_subcommand(1);
-    add_run(app, run);
-    measure_command = add_measure(app, measure);
-    caps_command = app.add_subcommand("caps", "Print what the simulated machine offers");
+    app->set_version_flag("--version", SEAMLESS_VERSION);
+    app->require_subcommand(1);
+    add_run(*app, run);
+    measure_command = add_measure(*app, measure);
+    caps_command = app->add_subcommand("caps", "Print what the simulated machine offers");
     caps_command->add_flag("--json", caps_json, "Print one JSON object");
-    trace_command = add_trace(app, trace);
+    trace_command = add_trace(*app, trace);
     generate_command =
-        app.add_subcommand("generate", "Write man pages and shell completion from the options");
+        app->add_subcommand("generate", "Write man pages and shell completion from the options");
     generate_command->group(""); // for the build, not for people: --help leaves it out
     generate_command->add_option("folder", generate_folder, "Where to write")->required();
 }
+
+CommandLine::~CommandLine() = default;
+
+std::optional<int> CommandLine::parse(std::vector<std::string> words)
+{
+    try {
+        app->parse(std::move(words));
+    } catch (const CLI::ParseError& error) {
+        return app->exit(error) == 0 ? 0 : kUsage;
+    }
+    return std::nullopt;
+}
+
+bool CommandLine::chosen(const CLI::App* command) const { return app->got_subcommand(command); }
 
 } // namespace seamless::cli

@@ -3,19 +3,32 @@
 // shell completion (generate.h).
 #pragma once
 
-#include <CLI/CLI.hpp>
+#include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "cli/commands.h"
+
+namespace CLI { // whose headers take the compiler many seconds: only command_line.cpp and generate.cpp see
+                // them
+class App;
+}
 
 namespace seamless::cli {
 
 struct CommandLine {
     CommandLine();
+    ~CommandLine();
     CommandLine(const CommandLine&) = delete; // the options point into this object
     CommandLine& operator=(const CommandLine&) = delete;
 
-    CLI::App app{"Seamless: KVM with Intel TDX, in user space"};
+    // `words`: the last one first. What the program is to exit with, if that is all: after --help or an
+    // error.
+    [[nodiscard]] std::optional<int> parse(std::vector<std::string> words);
+    [[nodiscard]] bool chosen(const CLI::App* command) const;
+
+    std::unique_ptr<CLI::App> app;
     RunOptions run;
     MeasureOptions measure;
     TraceOptions trace;

@@ -2,6 +2,7 @@
 // Reads the options back from their declaration, and writes man pages.
 #include "cli/generate.h"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
 #include <cstring>

@@ -2,9 +2,12 @@
 // Man pages, and completion for bash, zsh and fish, from the options as they are declared.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
+
+namespace CLI {
+class App;
+}
 
 namespace seamless::cli {
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <fmt/format.h>
+#include <span>
 
 #include "cli/command_line.h"
 #include "cli/generate.h"
@@ -33,19 +34,16 @@ std::vector<std::string> arguments(int argc, char** argv)
 int dispatch(int argc, char** argv)
 {
     CommandLine line;
-    try {
-        line.app.parse(arguments(argc, argv));
-    } catch (const CLI::ParseError& error) {
-        return line.app.exit(error) == 0 ? 0 : kUsage;
-    }
-    if (line.app.got_subcommand(line.measure_command))
+    if (const std::optional<int> status = line.parse(arguments(argc, argv)))
+        return *status;
+    if (line.chosen(line.measure_command))
         return measure_command(line.measure);
-    if (line.app.got_subcommand(line.trace_command))
+    if (line.chosen(line.trace_command))
         return trace_command(line.trace);
-    if (line.app.got_subcommand(line.caps_command))
+    if (line.chosen(line.caps_command))
         return caps_command(line.caps_json);
-    if (line.app.got_subcommand(line.generate_command))
-        return generate_command(line.app, line.generate_folder);
+    if (line.chosen(line.generate_command))
+        return generate_command(*line.app, line.generate_folder);
     return run_command(line.run);
 }
 
