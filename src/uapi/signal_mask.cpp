@@ -10,6 +10,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "base/signal_handler.h"
 #include "kvm/vcpu.h"
 
 namespace seamless::uapi {
@@ -76,7 +77,7 @@ void SignalMaskScope::install_handlers(const sigset_t& during)
         ours.sa_sigaction = on_signal;
         ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
         sigfillset(&ours.sa_mask);
-        sigaction(signal, &ours, nullptr);
+        base::set_signal_handler(signal, ours);
     }
 }
 

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <fmt/format.h>
 
+#include "base/signal_handler.h"
 #include "vmm/firmware_config.h"
 
 namespace seamless::vmm {
@@ -44,7 +45,8 @@ class KickHandler {
         struct sigaction action {};
         action.sa_handler = on_kick;
         sigemptyset(&action.sa_mask);
-        sigaction(kKick, &action, &old_);
+        sigaction(kKick, nullptr, &old_);
+        base::set_signal_handler(kKick, action);
     }
     ~KickHandler() { sigaction(kKick, &old_, nullptr); }
     KickHandler(const KickHandler&) = delete;
