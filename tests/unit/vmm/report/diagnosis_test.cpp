@@ -119,6 +119,8 @@ TEST_F(Diagnoses, ASecondVeInTheHandler)
     dies(Death::no_progress);
     vcpu().events = {left(ExitReason::EPT_VIOLATION, kDevice | kShared)};
     EXPECT_THAT(cause(), HasSubstr("no-progress: `mov eax, [rsi]` at 0x1000 <start> accessed shared"));
+    vcpu().events.push_back(left(ExitReason::EXTERNAL_INTERRUPT)); // what ended the run
+    EXPECT_THAT(cause(), HasSubstr("no-progress: `mov eax, [rsi]` at 0x1000 <start> accessed shared"));
     vcpu().td->ve_info.valid = spec::kVeInfoValid;
     vcpu().td->ve_info.exit_reason = number(ExitReason::CPUID);
     EXPECT_THAT(cause(), HasSubstr("unread-ve: "));
