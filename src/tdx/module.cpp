@@ -151,7 +151,10 @@ TdxStatus associate(SeamCall& call)
 {
     Vcpu& vcpu = *call.vcpu;
     const int here = static_cast<int>(call.lp.id());
-    int lp = kNoLp;
+    int lp = vcpu.lp.load();
+    if (lp == here) [[likely]]
+        return TdxStatus::SUCCESS;
+    lp = kNoLp;
     if (vcpu.lp.compare_exchange_strong(lp, here)) {
         ++vcpu.td.num_associated;
         vcpu.epoch = 0; // what this processor has cached may be of any age

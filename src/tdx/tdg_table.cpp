@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table of TDCALL leaves and their dispatch. TDX ABI: "TDCALL (TDG) Interface Functions".
+#include "base/row_index.h"
 #include "base/table.h"
 #include "mem/guest_access.h"
 #include "tdx/tdg/leaves.h"
@@ -33,6 +34,7 @@ constexpr TdgRow kRows[] = {
 };
 // clang-format on
 static_assert(strictly_ascending(kRows, &TdgRow::number));
+constexpr auto kIndex = base::index_rows<64>(kRows, &TdgRow::number);
 
 TdgOutcome run_leaf(TdgCall& call, const TdgRow* row, u64 rax)
 {
@@ -47,7 +49,7 @@ std::span<const TdgRow> tdg_rows() { return kRows; }
 
 const TdgRow* find_tdg(u64 number)
 {
-    return number > 0xffff ? nullptr : find_row(kRows, &TdgRow::number, static_cast<u16>(number));
+    return number > 0xffff ? nullptr : kIndex.find(static_cast<u16>(number));
 }
 
 After handle_tdcall(GuestRun& run)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table of SEAMCALL leaves. TDX ABI: "SEAMCALL (TDH) Interface Functions", "TD Operation State and
 // Legality".
+#include "base/row_index.h"
 #include "base/table.h"
 #include "tdx/mrtd.h"
 #include "tdx/tdh/leaves.h"
@@ -95,6 +96,7 @@ constexpr TdhRow kRows[] = {
 };
 // clang-format on
 static_assert(strictly_ascending(kRows, &TdhRow::number));
+constexpr auto kIndex = base::index_rows<64>(kRows, &TdhRow::number);
 
 } // namespace
 
@@ -102,7 +104,7 @@ std::span<const TdhRow> tdh_rows() { return kRows; }
 
 const TdhRow* find_tdh(u64 number)
 {
-    return number > 0xffff ? nullptr : find_row(kRows, &TdhRow::number, static_cast<u16>(number));
+    return number > 0xffff ? nullptr : kIndex.find(static_cast<u16>(number));
 }
 
 } // namespace seamless::tdx

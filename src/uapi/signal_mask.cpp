@@ -81,26 +81,21 @@ void SignalMaskScope::install_handlers(const sigset_t& during)
     }
 }
 
-SignalMaskScope::SignalMaskScope(kvm::Vcpu& vcpu, std::optional<u64> mask) : vcpu_(vcpu)
+SignalMaskScope::SignalMaskScope(kvm::Vcpu& vcpu, u64 mask) : vcpu_(vcpu)
 {
-    if (!mask)
-        return;
     sigset_t during;
     sigemptyset(&during);
     for (int signal = 1; signal <= kSignals; ++signal)
-        if (may_be_masked(signal) && (*mask & bit_of(signal)))
+        if (may_be_masked(signal) && (mask & bit_of(signal)))
             sigaddset(&during, signal);
     pthread_sigmask(SIG_SETMASK, nullptr, &before_);
     install_handlers(during);
-    active_ = true;
     t_scope = this;
     pthread_sigmask(SIG_SETMASK, &during, nullptr); // what is pending arrives here
 }
 
 SignalMaskScope::~SignalMaskScope()
 {
-    if (!active_)
-        return;
     pthread_sigmask(SIG_SETMASK, &before_, nullptr);
     t_scope = nullptr;
     for (unsigned i = 0; i < count_; ++i)

@@ -17,8 +17,7 @@ namespace seamless::uapi {
 // Bit n - 1 is signal n, as in a kernel's sigset_t.
 class SignalMaskScope {
   public:
-    // Nothing happens without a mask.
-    SignalMaskScope(kvm::Vcpu& vcpu, std::optional<u64> mask);
+    SignalMaskScope(kvm::Vcpu& vcpu, u64 mask);
     ~SignalMaskScope();
     SignalMaskScope(const SignalMaskScope&) = delete;
     SignalMaskScope& operator=(const SignalMaskScope&) = delete;
@@ -29,7 +28,6 @@ class SignalMaskScope {
 
     static constexpr unsigned kMost = 64; // each signal is caught once: then it is blocked again
     kvm::Vcpu& vcpu_;
-    bool active_ = false;
     sigset_t before_{};
     u64 expected_ = 0;
     volatile unsigned count_ = 0;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The ioctls of vCPUs. What KVM refuses for a TD, whose registers are the module's, is a column of the table.
+#include "base/row_index.h"
 #include "base/table.h"
 #include "kvm/backend_tdx/tdx.h"
 #include "kvm/backend_vmx/vmx.h"
@@ -21,8 +22,13 @@ IoctlResult run(const Call& c)
 {
     if (c.arg)
         return fail(Errno{EINVAL});
-    const SignalMaskScope mask(vcpu_of(c), vcpu_of(c).run_signal_mask);
-    TRY(vcpu_of(c).kvm_run_ioctl());
+    kvm::Vcpu& vcpu = vcpu_of(c);
+    if (!vcpu.run_signal_mask) [[likely]] {
+        TRY(vcpu.kvm_run_ioctl());
+        return 0;
+    }
+    const SignalMaskScope mask(vcpu, *vcpu.run_signal_mask);
+    TRY(vcpu.kvm_run_ioctl());
     return 0;
 }
 
@@ -122,6 +128,8 @@ constexpr VcpuIoctlRow kVcpuIoctls[] = {
 };
 // clang-format on
 static_assert(base::strictly_ascending(kVcpuIoctls, &VcpuIoctlRow::request));
+// By a divisor for which all remainders differ.
+constexpr auto kIndex = base::index_rows<152>(kVcpuIoctls, &VcpuIoctlRow::request);
 
 } // namespace
 
@@ -130,8 +138,7 @@ IoctlResult vcpu_ioctl(const Call& call)
     kvm::Vcpu& vcpu = vcpu_of(call);
     if (call.file.vm->dead())
         return fail(Errno{EIO});
-    const VcpuIoctlRow* row =
-        base::find_row(kVcpuIoctls, &VcpuIoctlRow::request, static_cast<u32>(call.request));
+    const VcpuIoctlRow* row = kIndex.find(static_cast<u32>(call.request));
     if (!row || (row->td == ForTd::refused && vcpu.vm().is_td()))
         return fail(Errno{EINVAL});
     if (row->any_time)

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <iterator>
 
+#include "base/row_index.h"
 #include "base/table.h"
 #include "vmm/death_report.h"
 
@@ -145,6 +146,7 @@ constexpr Row kRows[] = {
 };
 // clang-format on
 static_assert(base::strictly_ascending(kRows, &Row::reason));
+constexpr auto kIndex = base::index_rows<64>(kRows, &Row::reason);
 
 // The guest used a page as private that is shared, or the other way round: it gets what it asked for, as it
 // would from other VMMs.
@@ -185,7 +187,7 @@ End on_error(const ExitContext& c, int error)
 
 std::string_view exit_reason_name(u32 reason)
 {
-    const Row* row = base::find_row(kRows, &Row::reason, reason);
+    const Row* row = kIndex.find(reason);
     return row == nullptr ? std::string_view{} : row->name;
 }
 
@@ -194,7 +196,7 @@ std::optional<Outcome> handle_exit(const ExitContext& context, int result)
     if (result < 0)
         return on_error(context, -result);
     const u32 reason = context.vcpu.run().exit_reason;
-    const Row* row = base::find_row(kRows, &Row::reason, reason);
+    const Row* row = kIndex.find(reason);
     if (row == nullptr)
         return our_bug(
             context.vcpu,

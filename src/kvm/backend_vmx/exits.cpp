@@ -2,6 +2,7 @@
 // VM exits of plain VMs: a table of handlers by exit reason.
 #include <cstring>
 
+#include "base/row_index.h"
 #include "base/table.h"
 #include "kvm/backend_vmx/vmx.h"
 #include "kvm/emulate.h"
@@ -345,6 +346,7 @@ constexpr ExitRow kExits[] = {
 };
 // clang-format on
 static_assert(base::strictly_ascending(kExits, &ExitRow::reason));
+constexpr auto kExitIndex = base::index_rows<128>(kExits, &ExitRow::reason);
 
 Handled internal_error(Vcpu& vcpu, u32 suberror)
 {
@@ -391,7 +393,7 @@ Handled vmx_handle_exit(Vcpu& vcpu, Fastpath fastpath)
         reason == ExitReason::EXTERNAL_INTERRUPT; // of the host: the guest's event is delivered again
     if ((v.idt_vectoring_info & intr_info::VALID) && !may_interrupt_delivery(reason) && !external)
         return internal_error(vcpu, KVM_INTERNAL_ERROR_DELIVERY_EV);
-    const ExitRow* row = base::find_row(kExits, &ExitRow::reason, reason);
+    const ExitRow* row = kExitIndex.find(reason);
     if (!row)
         return internal_error(vcpu, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON);
     return row->handle(vcpu);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // TDG.VP.VMCALL, VP.INFO, VP.VEINFO.GET, VP.CPUIDVE.SET: a vCPU and its host, and what it knows of itself.
+#include <bit>
+
 #include "tdx/tdg/leaves.h"
 
 namespace seamless::tdx {
@@ -16,9 +18,10 @@ TdgOutcome tdg_vp_vmcall(TdgCall& call)
     advance_rip(run); // trap-like: the guest goes on behind TDCALL
     async_exit(run, {.reason = run.vmcs().exit_reason});
     run.regs.rcx = mask;
-    for (unsigned i = 0; i < spec::kGprCount; ++i)
-        if (test(mask, i))
-            run.regs.*kHostRegisters[i] = run.context().gpr[i];
+    for (u64 left = mask & 0xffff; left != 0; left &= left - 1) {
+        const auto i = static_cast<unsigned>(std::countr_zero(left));
+        run.regs.*kHostRegisters[i] = run.context().gpr[i];
+    }
     run.vcpu.tdvmcall_mask = mask;
     run.vcpu.last_exit = LastTdExit::tdvmcall;
     return After::td_exit;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // TDH.VP.ENTER: runs a vCPU until something is the host's business. TDX ABI: "TDH.VP.ENTER".
+#include <bit>
 #include <cstring>
 
 #include "mem/guest_access.h"
@@ -15,13 +16,16 @@ using namespace spec;
 void complete_tdvmcall(Vcpu& vcpu, cpu::SeamRegs& regs)
 {
     cpu::GuestContext& c = vcpu.context;
-    for (unsigned i = 0; i < kGprCount; ++i)
-        if (test(vcpu.tdvmcall_mask, i))
-            c.gpr[i] = regs.*kHostRegisters[i];
-    constexpr std::size_t kXmm0 = 160, kXmmBytes = 16; // in an XSAVE area
-    for (unsigned i = 0; i < 16 && vcpu.tdvmcall_mask >> 16 != 0; ++i)
-        if (test(vcpu.tdvmcall_mask, 16 + i)) // this host's SEAMCALL has no XMM registers: they are zero
-            std::memset(c.xsave.bytes + kXmm0 + i * kXmmBytes, 0, kXmmBytes);
+    const auto mask = static_cast<u32>(vcpu.tdvmcall_mask);
+    for (u32 left = mask & 0xffff; left != 0; left &= left - 1) {
+        const auto i = static_cast<unsigned>(std::countr_zero(left));
+        c.gpr[i] = regs.*kHostRegisters[i];
+    }
+    constexpr std::size_t kXmm0 = 160, kXmmBytes = 16;         // in an XSAVE area
+    for (u32 left = mask >> 16; left != 0; left &= left - 1) { // this host's SEAMCALL has none: they are zero
+        const auto i = static_cast<unsigned>(std::countr_zero(left));
+        std::memset(c.xsave.bytes + kXmm0 + i * kXmmBytes, 0, kXmmBytes);
+    }
     c[Gpr::rax] = static_cast<u64>(TdxStatus::SUCCESS);
     c[Gpr::rcx] = vcpu.tdvmcall_mask;
 }
