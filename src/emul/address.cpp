@@ -49,9 +49,12 @@ u64 Emulator::offset_of(const ZydisDecodedOperand& operand) const
     return truncate(offset, insn_->z.address_width / 8u);
 }
 
-bool Emulator::canonical(u64 address)
+// The first byte and the last.
+bool Emulator::canonical(u64 address, unsigned bytes)
 {
-    return sign_extend(address, cpu_.cr4() & cr4::LA57 ? 57 : 48) == address;
+    const unsigned width = cpu_.cr4() & cr4::LA57 ? 57 : 48;
+    const u64 last = address + bytes - 1;
+    return sign_extend(address, width) == address && sign_extend(last, width) == last;
 }
 
 // SDM: "Data Access and Alignment" of SSE. An operand of 16 bytes is aligned, but for the moves whose purpose
@@ -67,14 +70,15 @@ Result<u64, X86Emul> Emulator::linear_of(const ZydisDecodedOperand& operand, uns
 
 Result<u64, X86Emul> Emulator::linearize(Seg seg, u64 offset, unsigned bytes, bool write, bool fetch)
 {
-    const Segment s = cpu_.segment(seg);
     const Vector vector = seg == Seg::ss ? Vector::SS : Vector::GP;
     if (mode_ == decode::CodeSize::bits64) {
-        const u64 linear = seg == Seg::fs || seg == Seg::gs ? offset + s.base : offset;
-        if (!canonical(linear) || !canonical(linear + bytes - 1))
+        const bool has_base = seg == Seg::fs || seg == Seg::gs;
+        const u64 linear = has_base ? offset + cpu_.segment(seg).base : offset;
+        if (!canonical(linear, bytes))
             return raise(vector);
         return linear;
     }
+    const Segment s = cpu_.segment(seg);
     if (!real_or_virtual_8086() && ((s.ar & segment_ar::UNUSABLE) || !type_allows(s.ar, write, fetch)))
         return raise(vector);
     if (!within_limit(s, offset, bytes))

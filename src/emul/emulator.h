@@ -88,7 +88,7 @@ class Emulator {
     [[nodiscard]] u64 offset_of(const ZydisDecodedOperand& operand) const;
     [[nodiscard]] Try<u64> linear_of(const ZydisDecodedOperand& operand, unsigned bytes, bool write);
     [[nodiscard]] Try<u64> linearize(spec::Seg seg, u64 offset, unsigned bytes, bool write, bool fetch);
-    [[nodiscard]] bool canonical(u64 address);
+    [[nodiscard]] bool canonical(u64 address, unsigned bytes = 1);
 
     // stack.cpp
     [[nodiscard]] unsigned stack_width() const;

@@ -63,10 +63,27 @@ class VcpuEmulation final : public emul::EmulatedCpu {
     [[nodiscard]] bool in_guest_mode() override;
     [[nodiscard]] X86Emul check_intercept(const emul::Intercept& intercept) override;
 
+    // Where the last instruction was fetched, and what led there: while nothing of that has changed, and the
+    // MMU has taken nothing away, another walk would end there too.
+    struct FetchedPage {
+        bool known = false;
+        u64 linear = 0; // of the page, as is hva
+        u64 hva = 0;
+        bool user = false;
+        paging::GuestPaging paging;
+        paging::GuestPath path;
+        u64 invalidation_seq = 0;
+    };
+
     // Memory and MMIO (mmio_access.cpp).
-    [[nodiscard]] Result<Gpa, X86Emul> translate(u64 linear, paging::Access access, bool modify = false);
-    [[nodiscard]] paging::GuestWalk walk(u64 linear, paging::Access access);
-    [[nodiscard]] paging::GuestWalk walk_as(u64 linear, paging::Access access, bool user, bool allow_user);
+    [[nodiscard]] bool user_mode() const;
+    [[nodiscard]] bool fetch_again(u64 linear, std::span<u8> bytes) const;
+    void note_fetched(u64 linear, Gpa gpa);
+    [[nodiscard]] Result<Gpa, X86Emul> translate(u64 linear, paging::Access access, bool modify = false,
+                                                 paging::GuestPath* path = nullptr);
+    [[nodiscard]] paging::GuestWalk walk(u64 linear, paging::Access access, paging::GuestPath* path);
+    [[nodiscard]] paging::GuestWalk walk_as(u64 linear, paging::Access access, bool user, bool allow_user,
+                                            paging::GuestPath* path = nullptr);
     [[nodiscard]] X86Emul read_write(emul::LinearAccess access, std::size_t bytes, bool write);
     [[nodiscard]] X86Emul read_write_page(const emul::LinearAccess& access, std::size_t at, unsigned bytes,
                                           bool write);
@@ -84,6 +101,7 @@ class VcpuEmulation final : public emul::EmulatedCpu {
     std::optional<Exception> exception_;
     u64 fault_linear_ = 0; // of a page fault
     std::optional<u64> gpa_available_;
+    FetchedPage fetched_;
 
     std::array<u8, 1024> value_{}; // of the access under way; the most that REP INS writes at once
     std::array<Fragment, 2> fragments_{};

@@ -8,6 +8,7 @@
 #include "kvm/guest_memory.h"
 #include "kvm/mmu/mmu.h"
 #include "kvm/vm.h"
+#include "mem/guest_access.h"
 
 namespace seamless::kvm {
 
@@ -50,31 +51,36 @@ u64 traced_value(const u8* data, unsigned bytes)
 
 } // namespace
 
-GuestWalk VcpuEmulation::walk(u64 linear, Access access)
+bool VcpuEmulation::user_mode() const
 {
-    const VcpuVmx& vmx = *vcpu_.vmx;
-    const bool user = segment_ar::dpl(vmx.vmcs.seg[static_cast<unsigned>(Seg::ss)].ar) == 3;
-    const bool allow_user = !(vmx_cr4(vmx) & cr4::SMAP) || (vmx.vmcs.rflags & rflags::AC);
-    return walk_as(linear, access, user, allow_user);
+    return segment_ar::dpl(vcpu_.vmx->vmcs.seg[static_cast<unsigned>(Seg::ss)].ar) == 3;
 }
 
-GuestWalk VcpuEmulation::walk_as(u64 linear, Access access, bool user, bool allow_user)
+GuestWalk VcpuEmulation::walk(u64 linear, Access access, paging::GuestPath* path)
+{
+    const VcpuVmx& vmx = *vcpu_.vmx;
+    const bool allow_user = !(vmx_cr4(vmx) & cr4::SMAP) || (vmx.vmcs.rflags & rflags::AC);
+    return walk_as(linear, access, user_mode(), allow_user, path);
+}
+
+GuestWalk VcpuEmulation::walk_as(u64 linear, Access access, bool user, bool allow_user,
+                                 paging::GuestPath* path)
 {
     const std::shared_lock slots(vcpu_.vm().slots_lock); // roots are replaced under it
     const VcpuVmx& vmx = *vcpu_.vmx;
     const TdpMmu& mmu = vcpu_.vm().mmu;
     const paging::EptRoot root{
         .table = mmu.direct_root(), .levels = mmu.levels(), .shared_table = {}, .accessed_dirty = true};
-    return paging::walk_guest(guest_paging(vmx), root, Gva(linear), access, user, allow_user);
+    return paging::walk_guest(guest_paging(vmx), root, Gva(linear), access, user, allow_user, path);
 }
 
 // The guest's tables may be in memory that EPT does not map yet: then it is mapped, as for the guest's own
 // walk. Each attempt maps a page, and a walk touches few.
-Result<Gpa, X86Emul> VcpuEmulation::translate(u64 linear, Access access, bool modify)
+Result<Gpa, X86Emul> VcpuEmulation::translate(u64 linear, Access access, bool modify, paging::GuestPath* path)
 {
     constexpr int kAttempts = 64;
     for (int i = 0; i < kAttempts; ++i) {
-        const GuestWalk w = walk(linear, access);
+        const GuestWalk w = walk(linear, access, path);
         if (w.outcome == GuestWalk::Outcome::ok)
             return w.gpa;
         if (w.outcome == GuestWalk::Outcome::page_fault) {
@@ -111,13 +117,46 @@ std::optional<Gpa> VcpuEmulation::gva_to_gpa_system(u64 linear)
     return std::nullopt;
 }
 
+// From the page that the last instruction came from, without a walk. The sequence is read again behind the
+// copy: the memory may have been taken away under it.
+bool VcpuEmulation::fetch_again(u64 linear, std::span<u8> bytes) const
+{
+    const FetchedPage& f = fetched_;
+    if (!f.known || f.linear != align_down(linear, kPageSize) || f.user != user_mode() ||
+        f.paging != guest_paging(*vcpu_.vmx) || !paging::unchanged(f.path))
+        return false;
+    const void* from = reinterpret_cast<const void*>(f.hva + linear % kPageSize);
+    return mem::try_copy(bytes.data(), from, bytes.size()) == bytes.size() &&
+           vcpu_.vm().mmu.invalidation_seq() == f.invalidation_seq;
+}
+
+void VcpuEmulation::note_fetched(u64 linear, Gpa gpa)
+{
+    const std::shared_lock slots(vcpu_.vm().slots_lock);
+    const Gfn gfn = gfn_of(gpa);
+    const Memslot* slot = vcpu_.vm().slots.find(gfn);
+    if (!slot || vcpu_.vm().mmu.invalidation_seq() != fetched_.invalidation_seq)
+        return;
+    fetched_.linear = align_down(linear, kPageSize);
+    fetched_.hva = slot->hva(gfn);
+    fetched_.known = true;
+}
+
 X86Emul VcpuEmulation::fetch(u64 linear, std::span<u8> bytes)
 {
-    const auto gpa = translate(linear, Access::fetch);
+    if (fetch_again(linear, bytes))
+        return X86EMUL_CONTINUE;
+    fetched_.known = false;
+    fetched_.user = user_mode();
+    fetched_.paging = guest_paging(*vcpu_.vmx);
+    fetched_.invalidation_seq = vcpu_.vm().mmu.invalidation_seq();
+    const auto gpa = translate(linear, Access::fetch, false, &fetched_.path);
     if (!gpa)
         return gpa.error();
-    const bool read = kvm_vcpu_read_guest(vcpu_.vm(), gpa.value().value(), bytes.data(), bytes.size());
-    return read ? X86EMUL_CONTINUE : X86EMUL_UNHANDLEABLE; // KVM fetches from memory only
+    if (!kvm_vcpu_read_guest(vcpu_.vm(), gpa.value().value(), bytes.data(), bytes.size()))
+        return X86EMUL_UNHANDLEABLE; // KVM fetches from memory only
+    note_fetched(linear, gpa.value());
+    return X86EMUL_CONTINUE;
 }
 
 bool VcpuEmulation::is_mmio(u64 gpa) const

@@ -2,6 +2,8 @@
 // Walks the guest's page tables. Every table entry is itself reached through EPT.
 #include "paging/guest_walk.h"
 
+#include <span>
+
 #include "mem/guest_access.h"
 #include "spec/x86.h"
 
@@ -25,8 +27,10 @@ constexpr Format kFormats[] = {{0, 0, 0, 0}, {2, 4, 10, 1}, {3, 8, 9, 1}, {4, 8,
 
 class Walker {
   public:
-    Walker(const GuestPaging& paging, const EptRoot& ept, Gva gva, Access access, bool user_mode)
-        : paging_(paging),
+    Walker(const GuestPaging& paging, const EptRoot& ept, Gva gva, Access access, bool user_mode,
+           GuestPath* path)
+        : path_(path),
+          paging_(paging),
           ept_(ept),
           gva_(gva),
           access_(access),
@@ -104,6 +108,7 @@ class Walker {
     bool attempt(bool allow_user);
     void translate(u64 leaf, unsigned level, unsigned shift);
 
+    GuestPath* path_; // may be nullptr
     const GuestPaging& paging_;
     const EptRoot& ept_;
     Gva gva_;
@@ -174,6 +179,8 @@ bool Walker::attempt(bool allow_user)
 {
     walk_ = {};
     walk_.user = walk_.writable = walk_.executable = true;
+    if (path_)
+        *path_ = {.steps = {}, .count = 0, .entry_size = format_.entry_size};
     u64 table = paging_.cr3 & (paging_.mode == PagingMode::pae ? bits(31, 5)
                                : format_.entry_size == 4       ? bits(31, 12)
                                                                : bits(51, 12));
@@ -209,6 +216,8 @@ bool Walker::attempt(bool allow_user)
         const Flagged flagged = set_flags(entry_gpa, entry_hpa, entry, flags);
         if (flagged != Flagged::yes)
             return flagged == Flagged::fault;
+        if (path_)
+            path_->steps[path_->count++] = {entry_hpa, entry};
         if (leaf) {
             translate(entry, level, shift);
             return true;
@@ -240,16 +249,31 @@ GuestWalk Walker::run(bool allow_user)
 } // namespace
 
 GuestWalk walk_guest(const GuestPaging& paging, const EptRoot& ept, Gva gva, Access access, bool user_mode,
-                     bool allow_user)
+                     bool allow_user, GuestPath* path)
 {
     if (paging.mode == PagingMode::none) {
+        if (path)
+            *path = {};
         GuestWalk walk;
         walk.outcome = GuestWalk::Outcome::ok;
         walk.gpa = Gpa(gva.value() & bits(31, 0));
         walk.user = walk.writable = walk.executable = walk.dirty = true;
         return walk;
     }
-    return Walker(paging, ept, gva, access, user_mode).run(allow_user);
+    return Walker(paging, ept, gva, access, user_mode, path).run(allow_user);
+}
+
+bool unchanged(const GuestPath& path)
+{
+    for (const GuestPath::Step& step : std::span(path.steps).first(path.count)) {
+        u64 now = 0;
+        u32 narrow = 0;
+        const bool there =
+            path.entry_size == 8 ? mem::try_load(step.at, now) : mem::try_load(step.at, narrow);
+        if (!there || (path.entry_size == 8 ? now : narrow) != step.entry)
+            return false;
+    }
+    return true;
 }
 
 } // namespace seamless::paging

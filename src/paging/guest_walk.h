@@ -20,6 +20,8 @@ struct GuestPaging {
     bool smap = false;
     bool pse = false;        // 32-bit paging only
     unsigned gpa_width = 52; // PTE address bits above are reserved
+
+    friend bool operator==(const GuestPaging&, const GuestPaging&) = default;
 };
 
 struct GuestWalk {
@@ -40,9 +42,24 @@ struct GuestWalk {
     Access ept_access{}; // ept_fault, host_fault: the access that failed
 };
 
+// The entries that a walk has read last, from the top: as long as they lead there, and EPT leads to them, the
+// walk would end the same.
+struct GuestPath {
+    struct Step {
+        Hpa at;
+        u64 entry = 0;
+    };
+    static constexpr unsigned kMost = 5;
+    Step steps[kMost];
+    unsigned count = 0;
+    unsigned entry_size = 8;
+};
+
 // Translates `gva` for an access at user or supervisor privilege. `allow_user` is false where SMAP forbids
 // supervisor access to user pages now (CR4.SMAP with AC clear, or an implicit access).
 [[nodiscard]] GuestWalk walk_guest(const GuestPaging& paging, const EptRoot& ept, Gva gva, Access access,
-                                   bool user_mode, bool allow_user);
+                                   bool user_mode, bool allow_user, GuestPath* path = nullptr);
+// Whether these entries are there and as they were.
+[[nodiscard]] bool unchanged(const GuestPath& path);
 
 } // namespace seamless::paging
