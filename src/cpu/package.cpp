@@ -2,8 +2,6 @@
 // Lends logical processors to host threads.
 #include "cpu/package.h"
 
-#include <algorithm>
-
 namespace seamless::cpu {
 
 Package::Package(unsigned logical_processors, const LpFactory& make_lp, mem::HostMemory& memory,
@@ -16,30 +14,42 @@ Package::Package(unsigned logical_processors, const LpFactory& make_lp, mem::Hos
 
 Package::~Package() = default;
 
+bool Package::take(unsigned id)
+{
+    return !taken_[id].load(std::memory_order_relaxed) && !taken_[id].exchange(true);
+}
+
+LogicalProcessor* Package::take_any()
+{
+    for (unsigned id = 0; id < count(); ++id)
+        if (take(id))
+            return lps_[id].get();
+    return nullptr;
+}
+
 // DEVIATION: when all processors are taken, the thread waits until a KVM_RUN ends; a kernel would share them
 // by preemption.
 LogicalProcessor& Package::acquire(unsigned hint)
 {
+    if (hint < count() && take(hint)) [[likely]]
+        return *lps_[hint];
+    if (LogicalProcessor* lp = take_any())
+        return *lp;
     std::unique_lock lock(mutex_);
-    for (;;) {
-        if (hint < taken_.size() && !taken_[hint]) {
-            taken_[hint] = true;
-            return *lps_[hint];
-        }
-        const auto free = std::find(taken_.begin(), taken_.end(), false);
-        if (free != taken_.end()) {
-            *free = true;
-            return *lps_[static_cast<std::size_t>(free - taken_.begin())];
-        }
-        released_.wait(lock);
-    }
+    ++waiting_; // before the look: who releases one then tells
+    LogicalProcessor* lp = nullptr;
+    released_.wait(lock, [&] { return (lp = take_any()) != nullptr; });
+    --waiting_;
+    return *lp;
 }
 
 void Package::release(LogicalProcessor& lp)
 {
     lp.trace = {};
+    taken_[lp.id()].store(false);
+    if (waiting_.load() == 0) [[likely]]
+        return;
     const std::lock_guard lock(mutex_);
-    taken_[lp.id()] = false;
     released_.notify_one();
 }
 

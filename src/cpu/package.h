@@ -3,6 +3,7 @@
 // in an ioctl that runs a guest or executes SEAMCALL borrows one, as a kernel thread runs on one.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <memory>
@@ -42,14 +43,19 @@ class Package {
     void release(LogicalProcessor& lp);
 
   private:
+    [[nodiscard]] bool take(unsigned id);
+    [[nodiscard]] LogicalProcessor* take_any();
+
     mem::HostMemory& memory_;
     base::Clock& clock_;
     base::Random& random_;
     trace::Tracer& tracer_;
     std::vector<std::unique_ptr<LogicalProcessor>> lps_;
+    std::vector<std::atomic<bool>> taken_;
+    // Only for those who find none free.
     std::mutex mutex_;
     std::condition_variable released_;
-    std::vector<bool> taken_;
+    std::atomic<unsigned> waiting_ = 0;
 };
 
 // A logical processor for the length of a scope.

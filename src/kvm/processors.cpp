@@ -33,18 +33,20 @@ cpu::LogicalProcessor& Processors::load(unsigned hint)
     if (hint == kAny)
         hint = package_.count() - 1;
     cpu::LogicalProcessor& lp = package_.acquire(hint);
-    const std::lock_guard lock(mutex_); // a call that runs here now ends first
-    slots_[lp.id()].loaded = true;
+    if (Slot& slot = slots_[lp.id()]; !change(slot, State::idle, State::loaded)) [[unlikely]] {
+        const std::lock_guard lock(mutex_); // the call that runs here now ends first
+        slot.state.store(State::loaded);
+    }
     current = &lp;
     return lp;
 }
 
 void Processors::put(cpu::LogicalProcessor& lp)
 {
-    {
+    if (Slot& slot = slots_[lp.id()]; !change(slot, State::loaded, State::idle)) [[unlikely]] {
         const std::lock_guard lock(mutex_);
         serve_locked(lp);
-        slots_[lp.id()].loaded = false;
+        slot.state.store(State::idle);
     }
     current = nullptr;
     package_.release(lp);
@@ -60,6 +62,7 @@ void Processors::serve_locked(cpu::LogicalProcessor& lp)
         pending->done = true;
     }
     slot.calls.clear();
+    slot.state.store(State::loaded);
     served_.notify_all();
 }
 
@@ -73,12 +76,18 @@ void Processors::call_on(unsigned id, const Call& call, cpu::LogicalProcessor* m
 {
     std::unique_lock lock(mutex_);
     cpu::LogicalProcessor& lp = package_.lp(id);
-    if (&lp == mine || !slots_[id].loaded) {
-        call(lp);
-        return;
-    }
+    if (&lp == mine)
+        return call(lp);
+    Slot& slot = slots_[id];
+    // Its owner may come and go while this thread looks.
+    while (!change(slot, State::loaded, State::called) && slot.state.load() != State::called)
+        if (change(slot, State::idle, State::busy)) {
+            call(lp);
+            slot.state.store(State::idle);
+            return;
+        }
     Pending pending{&call};
-    slots_[id].calls.push_back(&pending);
+    slot.calls.push_back(&pending);
     lp.send_interrupt(kCallVector);
     served_.notify_all(); // the owner may itself be waiting for a call
     while (!pending.done) {

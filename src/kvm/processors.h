@@ -3,6 +3,7 @@
 // CPUs. A TD's vCPU is bound to the processor it last ran on until TDH.VP.FLUSH is executed there.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -40,10 +41,16 @@ class Processors {
         const Call* call;
         bool done = false;
     };
+    // busy: a call runs here for which nobody had to be asked. called: whoever has it finds calls to serve.
+    enum class State : u8 { idle, loaded, called, busy };
     struct Slot {
-        bool loaded = false;
+        std::atomic<State> state{State::idle}; // taken and left without the lock, as long as nobody calls
         std::deque<Pending*> calls;
     };
+    [[nodiscard]] static bool change(Slot& slot, State from, State to)
+    {
+        return slot.state.compare_exchange_strong(from, to);
+    }
     void serve_locked(cpu::LogicalProcessor& lp);
 
     cpu::Package& package_;

@@ -188,19 +188,26 @@ Handled Vcpu::vcpu_enter_guest(cpu::LogicalProcessor& lp)
     return vm_.ops.handle_exit(*this, fastpath);
 }
 
+Handled Vcpu::run_on(cpu::LogicalProcessor& lp)
+{
+    if (vmx) // user space can write what a plain VM executes, and has had the time
+        lp.code_may_have_changed();
+    for (;;) {
+        const Handled r = vcpu_enter_guest(lp);
+        if (!r || r.value() <= 0)
+            return r;
+        if (signal_pending() || vm_.dead() || !runnable())
+            return kResume;
+    }
+}
+
 Handled Vcpu::run_loaded()
 {
-    return with_processor([this](cpu::LogicalProcessor& lp) -> Handled {
-        if (vmx) // user space can write what a plain VM executes, and has had the time
-            lp.code_may_have_changed();
-        for (;;) {
-            const Handled r = vcpu_enter_guest(lp);
-            if (!r || r.value() <= 0)
-                return r;
-            if (signal_pending() || vm_.dead() || !runnable())
-                return kResume;
-        }
-    });
+    LoadedLp lp(vm_.kvm().processors(), cpu == ~0u ? id : cpu);
+    load(*lp);
+    const Handled result = run_on(*lp);
+    put(*lp);
+    return result;
 }
 
 Handled Vcpu::vcpu_run_loop()

@@ -128,6 +128,7 @@ class Vcpu {
     void put(cpu::LogicalProcessor& lp);
     void block();
     [[nodiscard]] Handled run_loaded();
+    [[nodiscard]] Handled run_on(cpu::LogicalProcessor& lp);
     [[nodiscard]] bool runnable() const;
 
     Vm& vm_;

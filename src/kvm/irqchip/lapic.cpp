@@ -87,6 +87,27 @@ const Lapic::Register Lapic::kRegisters[] = {
 };
 // clang-format on
 
+class Lapic::Change {
+  public:
+    explicit Change(Lapic& lapic) : lapic_(lapic), lock_(lapic.mutex_) {}
+    ~Change()
+    {
+        constexpr auto kExtInt = static_cast<u32>(DeliveryMode::ext_int);
+        const u32 lint0 = lapic_.reg(LVT_LINT0);
+        lapic_.shown_base_.store(lapic_.base_, std::memory_order_release);
+        lapic_.shown_priority_.store(static_cast<u8>(lapic_.reg(TPR)), std::memory_order_release);
+        lapic_.shown_external_.store(!lapic_.hardware_enabled() ||
+                                         (!(lint0 & LVT_MASKED) && field(lint0, 10, 8) == kExtInt),
+                                     std::memory_order_release);
+    }
+    Change(const Change&) = delete;
+    Change& operator=(const Change&) = delete;
+
+  private:
+    Lapic& lapic_;
+    const std::lock_guard<std::mutex> lock_;
+};
+
 Lapic::Lapic(LapicPort& port, base::Clock& clock, HostTimers& timers, u32 id, bool bsp)
     : port_(port),
       clock_(clock),
@@ -96,6 +117,7 @@ Lapic::Lapic(LapicPort& port, base::Clock& clock, HostTimers& timers, u32 id, bo
       host_timer_(timers.make([this] { timer_expired(); }))
 {
     static_assert(sizeof(kvm_lapic_state) == 1024);
+    const Change change(*this);
     reset_registers();
     set_id();
 }
@@ -135,7 +157,7 @@ void Lapic::reset_registers()
 
 void Lapic::init()
 {
-    const std::lock_guard lock(mutex_);
+    const Change change(*this);
     stop_timer();
     timer_ = {};
     reset_registers();
@@ -153,16 +175,10 @@ void Lapic::set_id()
     reg(ID) = x2apic() ? id_ : id_ << 24;
 }
 
-u64 Lapic::base() const
-{
-    const std::lock_guard lock(mutex_);
-    return base_;
-}
-
 Result<void, Errno> Lapic::set_base(u64 value, bool host)
 {
     constexpr unsigned kPhysicalBits = 52;
-    const std::lock_guard lock(mutex_);
+    const Change change(*this);
     const u64 reserved = bits(63, kPhysicalBits) | 0x2ff | (has_x2apic_ ? 0 : BASE_X2APIC);
     constexpr u64 kMode = BASE_ENABLE | BASE_X2APIC;
     const u64 from = base_ & kMode, to = value & kMode;
@@ -208,7 +224,7 @@ Result<void, Errno> Lapic::write_msr(u32 index, u64 value)
 {
     Effects effects;
     {
-        const std::lock_guard lock(mutex_);
+        const Change change(*this);
         const u32 offset = (index & 0xff) << 4;
         const Register* row = x2apic() ? find(offset, true) : nullptr;
         if (!row || !row->writable)
@@ -228,16 +244,18 @@ Result<void, Errno> Lapic::write_msr(u32 index, u64 value)
     return {};
 }
 
-bool Lapic::is_page(u64 gpa, unsigned len) const
+bool Lapic::is_page(u64 base, u64 gpa, unsigned len)
 {
-    const u64 page = base_ & bits(51, 12);
-    return gpa >= page && gpa + len <= page + kvm_lapic_state{}.regs.size();
+    const u64 page = base & bits(51, 12);
+    return (base & BASE_ENABLE) && gpa >= page && gpa + len <= page + kvm_lapic_state{}.regs.size();
 }
 
 bool Lapic::mmio_read(u64 gpa, unsigned len, void* data)
 {
+    if (!is_page(base(), gpa, len))
+        return false;
     const std::lock_guard lock(mutex_);
-    if (!hardware_enabled() || !is_page(gpa, len))
+    if (!is_page(base_, gpa, len)) // the page has moved meanwhile
         return false;
     std::memset(data, 0, len);
     if (x2apic()) { // KVM's quirk LAPIC_MMIO_HOLE: the page stays claimed, and empty
@@ -255,10 +273,12 @@ bool Lapic::mmio_read(u64 gpa, unsigned len, void* data)
 
 bool Lapic::mmio_write(u64 gpa, unsigned len, const void* data)
 {
+    if (!is_page(base(), gpa, len))
+        return false;
     Effects effects;
     {
-        const std::lock_guard lock(mutex_);
-        if (!hardware_enabled() || !is_page(gpa, len))
+        const Change change(*this);
+        if (!is_page(base_, gpa, len))
             return false;
         const u32 offset = gpa & 0x3f0;
         const bool identity = offset == ID || offset == LDR; // writable in this form only
@@ -356,24 +376,10 @@ void Lapic::perform(const Effects& effects)
         port_.end_of_interrupt(static_cast<u8>(effects.eoi_vector));
 }
 
-u8 Lapic::task_priority() const
-{
-    const std::lock_guard lock(mutex_);
-    return static_cast<u8>(reg(TPR));
-}
-
 void Lapic::set_task_priority(u8 value)
 {
-    const std::lock_guard lock(mutex_);
+    const Change change(*this);
     reg(TPR) = value;
-}
-
-bool Lapic::accepts_external() const
-{
-    const std::lock_guard lock(mutex_);
-    constexpr auto kExtInt = static_cast<u32>(DeliveryMode::ext_int);
-    const u32 lint0 = reg(LVT_LINT0);
-    return !hardware_enabled() || (!(lint0 & LVT_MASKED) && field(lint0, 10, 8) == kExtInt);
 }
 
 void Lapic::get_state(kvm_lapic_state& state, bool ids_32bit)
@@ -393,7 +399,7 @@ void Lapic::get_state(kvm_lapic_state& state, bool ids_32bit)
 Result<void, Errno> Lapic::set_state(const kvm_lapic_state& state, bool ids_32bit)
 {
     {
-        const std::lock_guard lock(mutex_);
+        const Change change(*this);
         const auto given = [&](u32 offset) {
             u32 value;
             std::memcpy(&value, state.regs.data() + offset, sizeof value);

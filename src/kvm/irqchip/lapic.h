@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A local APIC in xAPIC and x2APIC form. For a TD, KVM's copy only sends, times and says whether it is
 // enabled: what is pending and in service is the processor's (posted interrupts). Any thread may call; one
-// lock guards the registers.
+// lock guards the registers. What every exit asks for is also kept where it is read without the lock.
 #pragma once
 
 #include <array>
@@ -42,7 +42,7 @@ class Lapic {
     void init();
 
     // IA32_APIC_BASE. EINVAL: reserved bits, an invalid mode, or a transition that a guest may not make.
-    [[nodiscard]] u64 base() const;
+    [[nodiscard]] u64 base() const { return shown_base_.load(); }
     [[nodiscard]] Result<void, Errno> set_base(u64 value, bool host);
     [[nodiscard]] ApicAddress address() const;
 
@@ -57,7 +57,7 @@ class Lapic {
     [[nodiscard]] u64 tsc_deadline() const;
     void set_tsc_deadline(u64 value);
     // CR8 is bits 7:4.
-    [[nodiscard]] u8 task_priority() const;
+    [[nodiscard]] u8 task_priority() const { return shown_priority_.load(); }
     void set_task_priority(u8 value);
 
     // An interrupt request; false: it was pending already. Only for APICs that the processor does not
@@ -68,7 +68,7 @@ class Lapic {
     // Moves what pending() tells into service.
     int acknowledge();
     // Interrupts of an 8259 pass through LINT0.
-    [[nodiscard]] bool accepts_external() const;
+    [[nodiscard]] bool accepts_external() const { return shown_external_.load(); }
 
     // KVM_GET_LAPIC and KVM_SET_LAPIC; `ids_32bit`: KVM_X2APIC_API_USE_32BIT_IDS.
     void get_state(spec::kvm::kvm_lapic_state& state, bool ids_32bit);
@@ -82,6 +82,8 @@ class Lapic {
         int timer_vector = -1;
         int eoi_vector = -1;
     };
+    // Holds the lock for a change of what is shown without it.
+    class Change;
     struct Register;
     static const Register kRegisters[];
 
@@ -90,7 +92,7 @@ class Lapic {
     [[nodiscard]] bool x2apic() const;
     [[nodiscard]] bool hardware_enabled() const;
     [[nodiscard]] bool software_enabled() const;
-    [[nodiscard]] bool is_page(u64 gpa, unsigned len) const;
+    [[nodiscard]] static bool is_page(u64 base, u64 gpa, unsigned len);
     [[nodiscard]] static const Register* find(u32 offset, bool x2apic);
     void reset_registers();
     void set_id();
@@ -129,6 +131,9 @@ class Lapic {
     std::array<u32, 64> reg_{}; // by offset / 16
     // Something may be in IRR. Read without the lock: who requests says so before he wakes the vCPU.
     std::atomic<bool> requested_ = false;
+    std::atomic<u64> shown_base_ = 0;
+    std::atomic<u8> shown_priority_ = 0;
+    std::atomic<bool> shown_external_ = false;
     bool has_x2apic_ = true, has_tsc_deadline_ = true;
     struct {
         spec::apic::TimerMode mode = spec::apic::TimerMode::one_shot;

@@ -239,6 +239,44 @@ TEST_F(LapicTest, TheTaskPriorityHoldsInterruptsBack)
     EXPECT_EQ(apic.pending(), 0x4f);
 }
 
+// What each exit asks for without the lock, behind every way to change it.
+TEST_F(LapicTest, WhatIsShownWithoutTheLockFollows)
+{
+    constexpr u32 kExtInt = 0x700;
+    page(TPR, 0x55);
+    EXPECT_EQ(apic.task_priority(), 0x55);
+    page(SPIV, 0x1ff);
+    page(LVT_LINT0, kExtInt);
+    EXPECT_TRUE(apic.accepts_external());
+    page(SPIV, 0xff); // masks the LVT
+    EXPECT_FALSE(apic.accepts_external());
+    to_x2apic();
+    EXPECT_EQ(apic.base(), kX2apicBase);
+    write(SPIV, 0x1ff);
+    write(LVT_LINT0, kExtInt);
+    EXPECT_TRUE(apic.accepts_external());
+    write(TPR, 0x66);
+    EXPECT_EQ(apic.task_priority(), 0x66);
+    apic.init();
+    EXPECT_EQ(apic.task_priority(), 0);
+    EXPECT_FALSE(apic.accepts_external());
+    ASSERT_TRUE(apic.set_base(0, true)); // off: the 8259's interrupts pass by
+    EXPECT_TRUE(apic.accepts_external());
+    u32 value = 0;
+    EXPECT_FALSE(apic.mmio_read(kPageBase + TPR, 4, &value));
+    EXPECT_FALSE(apic.mmio_write(kPageBase + TPR, 4, &value));
+}
+
+TEST_F(LapicTest, ThePageMovesWithItsBase)
+{
+    constexpr u64 kElsewhere = 0xfed00000;
+    ASSERT_TRUE(apic.set_base(kElsewhere | BASE_ENABLE, true));
+    u32 value = 0;
+    EXPECT_FALSE(apic.mmio_read(kPageBase + LVR, 4, &value));
+    EXPECT_TRUE(apic.mmio_read(kElsewhere + LVR, 4, &value));
+    EXPECT_EQ(value & 0xff, 0x14u);
+}
+
 TEST_F(LapicTest, IcrWritesBecomeInterrupts)
 {
     to_x2apic();
