@@ -3,28 +3,10 @@
 #include "platform/stall_watch.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace seamless::platform {
 namespace {
-
-struct GuestState {
-    std::array<u64, 3 + spec::kGprCount> words; // RIP, RSP, RFLAGS, general registers
-
-    GuestState(const cpu::Vmcs& vmcs, const cpu::GuestContext& context)
-        : words{vmcs.rip, vmcs.rsp, vmcs.rflags}
-    {
-        std::copy(std::begin(context.gpr), std::end(context.gpr), words.begin() + 3);
-    }
-    // FNV-1a, by words.
-    [[nodiscard]] u64 hash() const
-    {
-        u64 value = 0xcbf29ce484222325;
-        for (const u64 word : words)
-            value = (value ^ word) * 0x100000001b3;
-        return value;
-    }
-    friend bool operator==(const GuestState&, const GuestState&) = default;
-};
 
 bool is_ept_fault(u32 reason)
 {
@@ -34,6 +16,18 @@ bool is_ept_fault(u32 reason)
 
 // What interrupts a guest between instructions says nothing about its progress.
 bool says_nothing(u32 reason) { return reason == static_cast<u32>(spec::ExitReason::EXTERNAL_INTERRUPT); }
+
+StallWatch::GuestState state_of(const cpu::Vmcs& vmcs, const cpu::GuestContext& context)
+{
+    StallWatch::GuestState state{vmcs.rip, vmcs.rsp, vmcs.rflags};
+    std::copy(std::begin(context.gpr), std::end(context.gpr), state.begin() + 3);
+    return state;
+}
+
+bool same(const StallWatch::GuestState& a, const StallWatch::GuestState& b)
+{
+    return std::memcmp(a.data(), b.data(), sizeof a) == 0;
+}
 
 } // namespace
 
@@ -46,15 +40,15 @@ class StallWatch::Watched : public cpu::LogicalProcessor {
     void vm_enter(cpu::Vmcs& vmcs, cpu::GuestContext& context) override
     {
         inner_->trace = trace;
-        const GuestState before(vmcs, context);
+        const GuestState before = state_of(vmcs, context);
         ExitHistory& history = watch_.noted(trace.vcpu);
         history.entering(vmcs, context);
         inner_->vm_enter(vmcs, context);
         history.left(vmcs, context);
         if (!is_ept_fault(vmcs.exit_reason) && !says_nothing(vmcs.exit_reason)) [[likely]]
-            return note(false, 0, vmcs); // whatever became of the guest, it is not such a fault again
-        const GuestState after(vmcs, context);
-        note(before == after, is_ept_fault(vmcs.exit_reason) ? after.hash() : 0, vmcs);
+            return note(false, nullptr, vmcs); // whatever became of the guest, it is not such a fault again
+        const GuestState after = state_of(vmcs, context);
+        note(same(before, after), is_ept_fault(vmcs.exit_reason) ? &after : nullptr, vmcs);
     }
     void invept_single(u64 eptp) override { inner_->invept_single(eptp); }
     void invept_all() override { inner_->invept_all(); }
@@ -66,22 +60,24 @@ class StallWatch::Watched : public cpu::LogicalProcessor {
     [[nodiscard]] Counters counters() const override { return inner_->counters(); }
 
   private:
-    // `state` tells a guest that stands still from one that KVM moves by emulating its instructions.
-    void note(bool unchanged, u64 state, const cpu::Vmcs& vmcs)
+    // `state`, of EPT faults, tells a guest that stands still from one that KVM moves by emulating its
+    // instructions.
+    void note(bool unchanged, const GuestState* state, const cpu::Vmcs& vmcs)
     {
         Record& record = watch_.record(trace.vcpu);
         constexpr auto relaxed = std::memory_order_relaxed;
         if (unchanged && says_nothing(vmcs.exit_reason))
             return;
-        const bool same = unchanged && is_ept_fault(vmcs.exit_reason) &&
-                          record.state.load(relaxed) == state &&
-                          record.gpa.load(relaxed) == vmcs.guest_physical_address &&
-                          record.reason.load(relaxed) == vmcs.exit_reason;
-        record.state.store(state, relaxed);
+        const bool again = unchanged && state && record.faulted && same(record.state, *state) &&
+                           record.gpa.load(relaxed) == vmcs.guest_physical_address &&
+                           record.reason.load(relaxed) == vmcs.exit_reason;
+        record.faulted = state != nullptr;
+        if (state && !again)
+            record.state = *state;
         record.rip.store(vmcs.rip, relaxed);
         record.gpa.store(vmcs.guest_physical_address, relaxed);
         record.reason.store(vmcs.exit_reason, relaxed);
-        record.fruitless.store(same ? record.fruitless.load(relaxed) + 1 : 0, relaxed);
+        record.fruitless.store(again ? record.fruitless.load(relaxed) + 1 : 0, relaxed);
     }
 
     StallWatch& watch_;

@@ -17,6 +17,8 @@ class StallWatch {
   public:
     static constexpr unsigned kVcpus = 1024; // ids above share an entry, which errs on the side of "no stall"
 
+    using GuestState = std::array<u64, 3 + spec::kGprCount>; // RIP, RSP, RFLAGS, general registers
+
     struct Stall {
         u64 fruitless_entries = 0;
         u64 rip = 0;
@@ -42,7 +44,8 @@ class StallWatch {
     // Written by the thread that runs the vCPU, read by the watchdog: it needs no consistent picture.
     struct Record {
         std::atomic<u64> fruitless{0};
-        std::atomic<u64> state{0};
+        bool faulted = false; // the last entry ended in an EPT fault. For the vCPU's thread only, as is
+        GuestState state{};   // what it had then
         std::atomic<u64> rip{0};
         std::atomic<u64> gpa{0};
         std::atomic<u32> reason{0};
