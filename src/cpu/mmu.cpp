@@ -77,7 +77,8 @@ Result<Hpa, Fault> Mmu::find(Gva gva, Access access, bool user, bool allow_user,
 
 Result<Hpa, Fault> Mmu::walk(Gva gva, Access access, bool user, bool allow_user, TlbSet set)
 {
-    const GuestWalk guest = paging::walk_guest(paging_, ept_, gva, access, user, allow_user);
+    const GuestWalk guest = paging::walk_guest(paging_, ept_, gva, access, user, allow_user,
+                                               {.tables = cached_ ? &table_cache_ : nullptr});
     if (guest.outcome == GuestWalk::Outcome::page_fault) {
         record_.cr2 = gva.value();
         return fail(raise(Vector::PF, guest.error_code));
@@ -87,8 +88,10 @@ Result<Hpa, Fault> Mmu::walk(Gva gva, Access access, bool user, bool allow_user,
     if (guest.outcome == GuestWalk::Outcome::host_fault)
         return fail(port_.host_memory_gone(guest.host));
     const paging::EptWalk ept = paging::walk_ept(ept_, guest.gpa, access);
-    if (ept.outcome != paging::EptWalk::Outcome::ok)
+    if (ept.outcome != paging::EptWalk::Outcome::ok) {
+        table_cache_.drop(guest.gpa);
         return fail(port_.ept_fault(ept, guest.gpa, gva, access, true));
+    }
     const u64 host_page = mem::without_hkid(ept.hpa.page()).value();
     // A write through an entry whose dirty flag is clear must walk once more.
     const bool dirty = !ept_.accessed_dirty || access == Access::write || (ept.entry & spec::ept::D);

@@ -217,6 +217,7 @@ class Mmu {
     const CodePages& code_pages_;
     std::span<paging::Tlb, kTlbSets> tlbs_;
     paging::EptRoot ept_;
+    paging::GpaCache table_cache_;
     paging::GuestPaging paging_;
     bool pge_ = false;                   // CR4.PGE: pages can be global
     FetchEntry fetch_[2][kFetchEntries]; // supervisor, user

@@ -42,6 +42,7 @@ void Mmu::flush()
     for (paging::Tlb& tlb : tlbs_)
         tlb.flush();
     flush_fetches();
+    table_cache_.flush();
     large_.clear();
     std::fill(std::begin(spaces_), std::end(spaces_), Space{});
     global_space_ = new_space();

@@ -71,7 +71,7 @@ GuestWalk VcpuEmulation::walk_as(u64 linear, Access access, bool user, bool allo
     const TdpMmu& mmu = vcpu_.vm().mmu;
     const paging::EptRoot root{
         .table = mmu.direct_root(), .levels = mmu.levels(), .shared_table = {}, .accessed_dirty = true};
-    return paging::walk_guest(guest_paging(vmx), root, Gva(linear), access, user, allow_user, path);
+    return paging::walk_guest(guest_paging(vmx), root, Gva(linear), access, user, allow_user, {.path = path});
 }
 
 // The guest's tables may be in memory that EPT does not map yet: then it is mapped, as for the guest's own

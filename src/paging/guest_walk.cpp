@@ -28,8 +28,8 @@ constexpr Format kFormats[] = {{0, 0, 0, 0}, {2, 4, 10, 1}, {3, 8, 9, 1}, {4, 8,
 class Walker {
   public:
     Walker(const GuestPaging& paging, const EptRoot& ept, Gva gva, Access access, bool user_mode,
-           GuestPath* path)
-        : path_(path),
+           const WalkNotes& notes)
+        : notes_(notes),
           paging_(paging),
           ept_(ept),
           gva_(gva),
@@ -61,11 +61,17 @@ class Walker {
     // Reaches a paging-structure entry through EPT; false leaves the failed walk in walk_.
     bool reach(Gpa gpa, Access access, Hpa& out)
     {
+        if (notes_.tables && notes_.tables->find(gpa, access, out))
+            return true;
         walk_.ept = walk_ept(ept_, gpa, access);
         if (walk_.ept.outcome == EptWalk::Outcome::ok) {
             out = walk_.ept.hpa;
+            if (notes_.tables)
+                notes_.tables->fill(gpa, access, out);
             return true;
         }
+        if (notes_.tables)
+            notes_.tables->drop(gpa);
         walk_.outcome = GuestWalk::Outcome::ept_fault;
         walk_.gpa = gpa;
         walk_.ept_access = access;
@@ -108,7 +114,7 @@ class Walker {
     bool attempt(bool allow_user);
     void translate(u64 leaf, unsigned level, unsigned shift);
 
-    GuestPath* path_; // may be nullptr
+    WalkNotes notes_;
     const GuestPaging& paging_;
     const EptRoot& ept_;
     Gva gva_;
@@ -162,6 +168,11 @@ Walker::Flagged Walker::set_flags(Gpa entry_gpa, Hpa entry_hpa, u64& entry, u64 
     Hpa writable;
     if (!reach(entry_gpa, Access::write, writable))
         return Flagged::fault;
+    if (writable != entry_hpa) { // was moved, to become writable
+        if (notes_.tables)
+            notes_.tables->drop(entry_gpa);
+        return Flagged::changed;
+    }
     switch (exchange_entry(entry_hpa, entry, entry | flags)) {
     case mem::Exchange::changed:
         return Flagged::changed;
@@ -179,8 +190,8 @@ bool Walker::attempt(bool allow_user)
 {
     walk_ = {};
     walk_.user = walk_.writable = walk_.executable = true;
-    if (path_)
-        *path_ = {.steps = {}, .count = 0, .entry_size = format_.entry_size};
+    if (notes_.path)
+        *notes_.path = {.steps = {}, .count = 0, .entry_size = format_.entry_size};
     u64 table = paging_.cr3 & (paging_.mode == PagingMode::pae ? bits(31, 5)
                                : format_.entry_size == 4       ? bits(31, 12)
                                                                : bits(51, 12));
@@ -216,8 +227,8 @@ bool Walker::attempt(bool allow_user)
         const Flagged flagged = set_flags(entry_gpa, entry_hpa, entry, flags);
         if (flagged != Flagged::yes)
             return flagged == Flagged::fault;
-        if (path_)
-            path_->steps[path_->count++] = {entry_hpa, entry};
+        if (notes_.path)
+            notes_.path->steps[notes_.path->count++] = {entry_hpa, entry};
         if (leaf) {
             translate(entry, level, shift);
             return true;
@@ -249,18 +260,18 @@ GuestWalk Walker::run(bool allow_user)
 } // namespace
 
 GuestWalk walk_guest(const GuestPaging& paging, const EptRoot& ept, Gva gva, Access access, bool user_mode,
-                     bool allow_user, GuestPath* path)
+                     bool allow_user, const WalkNotes& notes)
 {
     if (paging.mode == PagingMode::none) {
-        if (path)
-            *path = {};
+        if (notes.path)
+            *notes.path = {};
         GuestWalk walk;
         walk.outcome = GuestWalk::Outcome::ok;
         walk.gpa = Gpa(gva.value() & bits(31, 0));
         walk.user = walk.writable = walk.executable = walk.dirty = true;
         return walk;
     }
-    return Walker(paging, ept, gva, access, user_mode, path).run(allow_user);
+    return Walker(paging, ept, gva, access, user_mode, notes).run(allow_user);
 }
 
 bool unchanged(const GuestPath& path)

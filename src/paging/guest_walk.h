@@ -5,6 +5,7 @@
 
 #include "base/address.h"
 #include "paging/ept_walk.h"
+#include "paging/gpa_cache.h"
 
 namespace seamless::paging {
 
@@ -55,10 +56,16 @@ struct GuestPath {
     unsigned entry_size = 8;
 };
 
+// What is to be kept of a walk, where it is wanted.
+struct WalkNotes {
+    GuestPath* path = nullptr;
+    GpaCache* tables = nullptr; // knows where EPT has the tables, too
+};
+
 // Translates `gva` for an access at user or supervisor privilege. `allow_user` is false where SMAP forbids
 // supervisor access to user pages now (CR4.SMAP with AC clear, or an implicit access).
 [[nodiscard]] GuestWalk walk_guest(const GuestPaging& paging, const EptRoot& ept, Gva gva, Access access,
-                                   bool user_mode, bool allow_user, GuestPath* path = nullptr);
+                                   bool user_mode, bool allow_user, const WalkNotes& notes = {});
 // Whether these entries are there and as they were.
 [[nodiscard]] bool unchanged(const GuestPath& path);
 

@@ -384,6 +384,43 @@ TEST_P(TlbSharedIndex, CodeIsNoticedThroughEither)
         }
 }
 
+// What the processor remembers of EPT for the guest's tables ends with INVEPT.
+TEST_P(Tlb, TheGuestsTablesAreWhereEptHasThem)
+{
+    ASSERT_EQ(read(kWindow), 1u);
+    const Gpa table(align_down(entry_of(kWindow), kPageSize));
+    const Hpa moved = machine.host->alloc_page().value();
+    std::memcpy(mem::host_ptr<u8>(moved), machine.at(table.value()), kPageSize);
+    mem::store<u64>(moved + entry_of(kWindow) % kPageSize, kTwo | kWritable);
+    machine.map(table, moved, spec::ept::RWX);
+    machine.lp.invept_all();
+    EXPECT_EQ(read(kWindow), 2u);
+
+    machine.set_entry(table, spec::ept::SUPPRESS_VE);
+    machine.lp.invept_all();
+    machine.gpr(Gpr::rbx) = kWindow;
+    EXPECT_EQ(machine.run({0x48, 0x8b, 0x03}), ExitReason::EPT_VIOLATION);
+}
+
+// SDM: an EPT violation ends what was remembered of that page: it may have been moved, to become writable.
+TEST_P(Tlb, AViolationEndsWhatIsKnownOfATable)
+{
+    const Gpa table(align_down(entry_of(kWindow), kPageSize));
+    machine.map(table, machine.memory + table.value(), spec::ept::R);
+    machine.lp.invept_all();
+    machine.gpr(Gpr::rbx) = kWindow;
+    ASSERT_EQ(machine.run({0x48, 0x8b, 0x03}), ExitReason::EPT_VIOLATION); // to set the accessed flag
+
+    const Hpa moved = machine.host->alloc_page().value();
+    std::memcpy(mem::host_ptr<u8>(moved), machine.at(table.value()), kPageSize);
+    machine.map(table, moved, spec::ept::RWX);
+    ASSERT_EQ(machine.enter(), ExitReason::VMCALL);
+    constexpr u64 kAccessed = 0x20;
+    const u64 offset = entry_of(kWindow) % kPageSize;
+    EXPECT_TRUE(mem::load<u64>(moved + offset) & kAccessed);
+    EXPECT_FALSE(machine.get<u64>(entry_of(kWindow)) & kAccessed);
+}
+
 TEST_P(Tlb, RightsAreThoseOfTheAccess)
 {
     map(kWindow, kOne, 3); // the supervisor's
