@@ -75,8 +75,8 @@ void add_run(CLI::App& app, RunOptions& o)
            "--engine", o.engine,
            "full, or step for one instruction at a time. To hunt a bug of Seamless, full without "
            "some of its\noptimizations: full,no-inline-tlb,no-inline-flags-live,no-dead-flags,no-links,"
-           "no-calls,no-jump-cache,no-returns,no-stretches,no-translation-cache; with count-instructions, "
-           "for --json")
+           "no-far-links,no-calls,no-inline-system,no-jump-cache,no-returns,no-stretches,"
+           "no-translation-cache; with count-instructions, for --json")
         ->capture_default_str()
         ->type_name("full|step");
     run->add_option("--log", o.log, "Write Seamless's own messages to this file too, those of -v included")

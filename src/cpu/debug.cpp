@@ -112,8 +112,10 @@ void Engine::set_debug_points(const DebugPoints* points, u64 version)
     debug_version_ = version;
     for (const u64 page : std::exchange(debug_pages_, {}))
         drop_if(page, [](const Block& block) { return ModeWord::debug_of(block.key); });
-    for (JumpCache& jumps : frame_.jumps)
-        jumps.flush();
+    for (unsigned set = 0; set < kTlbSets; ++set) {
+        frame_.jumps[set].flush();
+        end_far_links(set);
+    }
 }
 
 } // namespace seamless::cpu

@@ -16,8 +16,10 @@ struct Optimizations {
     bool inline_flags_live = true; // also where the flags must be kept (BMI2)
     bool dead_flags = true;        // arithmetic flags that the code behind overwrites are not kept
     bool links = true;             // blocks of one page jump to each other
+    bool far_links = true;         // direct jumps and calls into other pages are linked (BMI2)
     bool jump_cache = true;        // indirect and cross-page jumps find their block (BMI2)
     bool calls = true;             // blocks go on behind an instruction of C++ that changes no mode
+    bool inline_system = true;     // system calls, STI, PUSHF and the like go without C++ (BMI2)
     bool returns = true;           // returns find what is behind their calls without a lookup (BMI2)
     bool stretches = true;         // neighbouring accesses of a block share one lookup
     bool translation_cache = true; // translations survive a change of the address space

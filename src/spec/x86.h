@@ -16,6 +16,7 @@ inline constexpr u64 CF = bit(0), FIXED1 = bit(1), PF = bit(2), AF = bit(4), ZF 
                      TF = bit(8), IF = bit(9), DF = bit(10), OF = bit(11), IOPL = bits(13, 12), NT = bit(14),
                      RF = bit(16), VM = bit(17), AC = bit(18), VIF = bit(19), VIP = bit(20), ID = bit(21);
 inline constexpr u64 kArithmetic = CF | PF | AF | ZF | SF | OF;
+inline constexpr u64 kSysret = 0x3c7fd7; // what SYSRET takes from R11
 inline constexpr u64 kDefined =
     kArithmetic | FIXED1 | TF | IF | DF | IOPL | NT | RF | VM | AC | VIF | VIP | ID;
 } // namespace rflags

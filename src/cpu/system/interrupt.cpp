@@ -183,7 +183,7 @@ Result<Flow, Fault> sysret(Core& core, const Instruction& insn)
         return fail(core.gp());
     const u16 base = static_cast<u16>(field(s.star, 63, 48));
     s.rip = to64 ? s.reg(Gpr::rcx) : static_cast<u32>(s.reg(Gpr::rcx));
-    s.rflags = (s.reg(Gpr::r11) & 0x3c7fd7) | rf::FIXED1;
+    s.rflags = (s.reg(Gpr::r11) & rf::kSysret) | rf::FIXED1;
     s.segment(Seg::cs) = flat_code(static_cast<u16>((to64 ? base + 16 : base) | 3), 3, to64);
     s.segment(Seg::ss) = flat_stack(static_cast<u16>((base + 8) | 3), 3);
     return Flow::stay;

@@ -66,6 +66,14 @@ class Assembler {
             imm64(value);
         }
     }
+    // The same in ten bytes, whatever the value is; returns where that stands.
+    [[nodiscard]] u32 mov_imm64(Host to, u64 value)
+    {
+        rex(true, Host::rax, Host::rax, to);
+        byte(static_cast<u8>(0xb8 | low(to)));
+        imm64(value);
+        return offset() - 8;
+    }
     void xchg(Host a, Host b) { rr(true, 0x87, a, b); }
 
     // lea to, [base + disp]; `wide` false truncates to 32 bits.
@@ -162,6 +170,12 @@ class Assembler {
         return offset() - 4;
     }
     void ret() { byte(0xc3); }
+    void align() // where code begins that is jumped to
+    {
+        while (offset() % 16)
+            byte(0xcc);
+    }
+    void jmp_gs(i32 disp) { gs(false, 0xff, static_cast<Host>(4), disp); }
     void push(Host r)
     {
         rex(false, Host::rax, Host::rax, r);

@@ -56,14 +56,16 @@ struct CodeRange {
 struct GuestInsn {
     u16 offset = 0; // from the start of the block's page
     u8 length = 0;
-    u32 host = 0;  // where its host code starts
-    u32 apart = 0; // and its code for when the lookup of its stretch fails, where there is one
+    bool sti = false; // shadows the next
+    u32 host = 0;     // where its host code starts
+    u32 apart = 0;    // and its code for when the lookup of its stretch fails, where there is one
 };
 
 // A direct jump to another block of the same page: the displacement at `patch` leads to the way out of the
-// block until the target is known.
+// block until the target is known. One to another page (far_links.h) has a bias.
 struct LinkSite {
     u32 patch = 0;  // where the rel32 is
+    u32 bias = 0;   // and the imm64
     u16 target = 0; // offset in the page
 };
 
@@ -84,7 +86,9 @@ struct SystemCall {
     const Block* block = nullptr;
     decode::Instruction insn;
     u16 index = 0;
-    u16 offset = 0; // from the start of the block's page
+    u16 offset = 0;        // from the start of the block's page
+    bool stirs = true;     // crossing.h
+    bool shadowed = false; // behind STI
 };
 
 struct Block {
@@ -98,7 +102,8 @@ struct Block {
     std::vector<GuestInsn> insns;
     std::vector<NativeRange> native;
     std::vector<LinkSite> links;
-    std::vector<u8> bytes; // the guest's bytes as translated
+    std::vector<u32> led_from; // the biases of far links to it
+    std::vector<u8> bytes;     // the guest's bytes as translated
     std::vector<std::unique_ptr<SystemCall>> calls;
     const decode::Instruction* system = nullptr; // the last instruction, where C++ executes it
     bool extended_state = false;

@@ -44,14 +44,20 @@ Block& CodeCache::add(std::unique_ptr<Block> block)
     cold_used_ = block->cold.end;
     placed_.push_back({block->code, block.get()});
     cold_placed_.push_back({block->cold, block.get()});
-    by_page_[block->start.page().value()].blocks.push_back(block.get());
+    add_to_page(block->start.page().value(), *block);
     if (block->on_two_pages())
-        by_page_[block->second.value()].blocks.push_back(block.get());
+        add_to_page(block->second.value(), *block);
     const Key key{block->start.value(), block->key};
     std::unique_ptr<Block>& place = blocks_[key];
     CHECK(!place);
     place = std::move(block);
     return *place;
+}
+
+void CodeCache::add_to_page(u64 page, Block& block)
+{
+    by_page_[page].blocks.push_back(&block);
+    may_have_blocks_[page_bit(page)] = true;
 }
 
 Block* CodeCache::find_older(Hpa start, u32 key)
@@ -72,9 +78,18 @@ const Block* CodeCache::containing(u64 at)
 CodeCache::Placed* CodeCache::placed_at(u32 offset)
 {
     std::vector<Placed>& list = offset < half() ? placed_ : cold_placed_;
+    const auto is_at = [offset](const Placed& placed) {
+        return offset >= placed.range.begin && offset < placed.range.end;
+    };
+    u32& recent = placed_recently_[offset / 4 % placed_recently_.size()];
+    if (recent < list.size() && is_at(list[recent])) [[likely]]
+        return &list[recent];
     const auto it =
         std::ranges::upper_bound(list, offset, {}, [](const Placed& placed) { return placed.range.begin; });
-    return it == list.begin() || offset >= std::prev(it)->range.end ? nullptr : &*std::prev(it);
+    if (it == list.begin() || !is_at(*std::prev(it)))
+        return nullptr;
+    recent = static_cast<u32>(std::prev(it) - list.begin());
+    return &list[recent];
 }
 
 void CodeCache::remove(Block& block)
@@ -98,6 +113,8 @@ std::span<Block* const> CodeCache::blocks_of(u64 page) const
 
 bool CodeCache::must_verify(u64 page, u64 suspicions, bool always)
 {
+    if (!may_have_blocks_[page_bit(page)]) [[likely]]
+        return false;
     const auto it = by_page_.find(page);
     return it != by_page_.end() && (std::exchange(it->second.verified, suspicions) != suspicions || always);
 }
@@ -118,6 +135,7 @@ void CodeCache::drop_blocks()
     placed_.clear();
     cold_placed_.clear();
     by_page_.clear();
+    may_have_blocks_.reset();
     removed_.clear();
     used_ = reserved_;
     cold_used_ = half();

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <memory>
 #include <span>
 #include <unordered_map>
@@ -51,6 +52,12 @@ class CodeCache {
     void free_removed();
     [[nodiscard]] bool has_removed() const { return !removed_.empty(); }
     void drop_blocks();
+    template <typename F>
+    void for_each(const F& f)
+    {
+        for (const auto& [key, block] : blocks_)
+            f(*block);
+    }
     // The blocks that have bytes in `page` (a host page). Valid until one is added or removed.
     [[nodiscard]] std::span<Block* const> blocks_of(u64 page) const;
     // Whether `page` has code that has not been compared since the count of suspicions became this, or for
@@ -70,6 +77,11 @@ class CodeCache {
     [[nodiscard]] u32 half() const { return size_ / 2; }
 
     static constexpr unsigned kRecentBits = 14;
+    static constexpr unsigned kPageBits = 1 << 16;
+    [[nodiscard]] static unsigned page_bit(u64 page)
+    {
+        return static_cast<unsigned>((page >> kPageShift) * 0x9e3779b97f4a7c15 >> 48);
+    }
 
     struct Key {
         u64 start;
@@ -84,6 +96,7 @@ class CodeCache {
     };
 
     [[nodiscard]] Block* find_older(Hpa start, u32 key);
+    void add_to_page(u64 page, Block& block);
 
     struct Recent {
         u64 start = 0;
@@ -107,6 +120,8 @@ class CodeCache {
     std::array<Recent, 1u << kRecentBits> recent_; // by the upper bits of the hash
     std::vector<Placed> placed_;                   // ascending, as memory is filled
     std::vector<Placed> cold_placed_;
+    std::array<u32, 1u << kRecentBits> placed_recently_{}; // an index in these lists, by where code is
+    std::bitset<kPageBits> may_have_blocks_;               // by page_bit(): most pages have none
     struct Page {
         std::vector<Block*> blocks;
         u64 verified = 0;

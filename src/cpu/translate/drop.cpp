@@ -46,6 +46,7 @@ void Engine::drop_block(Block& block)
     redirect(block.near, block.insns.front().offset);
     if (block.live != block.near)
         redirect(block.live, block.insns.front().offset);
+    unlink_far(block);
     cache_->remove(block);
     forget_jumps(); // what leads to it would be led to itself
 }
@@ -82,8 +83,11 @@ void Engine::forget_returns()
 
 void Engine::forget_jumps(Gva page)
 {
-    for (JumpCache& jumps : frame_.jumps)
-        jumps.flush_page(page.value());
+    for (unsigned set = 0; set < kTlbSets; ++set) {
+        frame_.jumps[set].flush_page(page.value());
+        if (far_links_[set].may_lead_to(page.value())) [[unlikely]]
+            end_far_links(set);
+    }
     forget_returns();
 }
 
@@ -109,7 +113,6 @@ void Engine::free_removed_code()
 {
     if (left_ && left_->dropped)
         left_ = nullptr;
-    sti_ = nullptr;
     last_bytes_ = {};
     cache_->free_removed();
 }
@@ -117,10 +120,11 @@ void Engine::free_removed_code()
 void Engine::drop_all_code()
 {
     cache_->drop_blocks();
+    for (FarLinks& links : far_links_)
+        links.forget();
     drop_all_ = false;
     forget_jumps();
     left_ = nullptr;
-    sti_ = nullptr;
 }
 
 } // namespace seamless::cpu

@@ -138,10 +138,7 @@ void Emitter::poll(u16 target)
     a_.mov(Host::rcx, kScratch2);
 }
 
-bool Emitter::links_to(i64 offset) const
-{
-    return options_.links && offset >= 0 && offset < static_cast<i64>(kPageSize);
-}
+bool Emitter::links_to(i64 offset) const { return options_.links && in_page(offset); }
 
 // A jump inside the page, taken on `condition` where there is one. Until it is linked it leads to the way
 // out. Loops are where requests are noticed.
@@ -167,6 +164,8 @@ void Emitter::exit_to(i64 offset)
 {
     if (links_to(offset))
         return link_edge(static_cast<u16>(offset), offset <= block_.insns.back().offset);
+    if (links_far() && !in_page(offset))
+        return far_jump(offset);
     rip_to_r15(offset);
     exit_to_rip_in_r15();
 }
@@ -178,76 +177,6 @@ void Emitter::exit_to_rip_in_r15()
         return a_.jmp(stubs_.jump[mode_.tlb_set]);
     a_.store(FRAME(state) + static_cast<i32>(offsetof(CpuState, rip)), kScratch2);
     exit_with(ExitCode::ended);
-}
-
-bool Emitter::emit_system(const Instruction& insn, u16 index)
-{
-    const u16 offset = block_.insns[index].offset;
-    // Between STI and what it shadows there is no poll.
-    const bool shadows_another = insn.operation == Operation::sti && index + 1u == insns_.size();
-    const bool goes_on = options_.calls && goes_on_behind(insn) && !shadows_another;
-    block_.calls.push_back(std::make_unique<SystemCall>(SystemCall{&block_, insn, index, offset}));
-    if (!goes_on)
-        block_.system = &block_.calls.back()->insn;
-    if (!options_.calls) {
-        set_rip(offset);
-        exit_with(ExitCode::system);
-        return false;
-    }
-    a_.mov_imm(kScratch, reinterpret_cast<u64>(block_.calls.back().get()));
-    a_.call(goes_on ? stubs_.system : stubs_.last);
-    return goes_on;
-}
-
-bool Emitter::inline_system(const Instruction& insn, bool flags_live)
-{
-    if (!options_.calls || mode_.cpl != 0 || mode_.code != decode::CodeSize::bits64)
-        return false;
-    if (insn.operation == Operation::swapgs) {
-        swapgs();
-        return true;
-    }
-    if (flags_live && !options_.bmi2)
-        return false;
-    switch (insn.operation) {
-    case Operation::cli:
-        write_flag(spec::rflags::IF, FRAME(all_but_if), false, flags_live);
-        return true;
-    case Operation::cld:
-    case Operation::std:
-        write_flag(spec::rflags::DF, FRAME(all_but_df), insn.operation == Operation::std, flags_live);
-        return true;
-    default:
-        return false;
-    }
-}
-
-// One of RFLAGS that is not in the host's. `all_but`: where the frame has its complement.
-void Emitter::write_flag(u64 flag, i32 all_but, bool set, bool flags_live)
-{
-    constexpr i32 kFlags = FRAME(state) + static_cast<i32>(offsetof(CpuState, rflags));
-    constexpr u8 kOr = 1, kAnd = 4;
-    if (!flags_live)
-        return a_.gs_imm(set ? kOr : kAnd, kFlags, static_cast<u32>(set ? flag : ~flag));
-    a_.load(kScratch, kFlags);
-    a_.pext_gs(kScratch, kScratch, all_but);
-    a_.pdep_gs(kScratch, kScratch, all_but);
-    if (set)
-        a_.lea(kScratch, kScratch, static_cast<i32>(flag));
-    a_.store(kFlags, kScratch);
-}
-
-void Emitter::swapgs()
-{
-    constexpr i32 kBase =
-        FRAME(state) + static_cast<i32>(offsetof(CpuState, seg) +
-                                        static_cast<unsigned>(spec::Seg::gs) * sizeof(spec::Segment) +
-                                        offsetof(spec::Segment, base));
-    constexpr i32 kOther = FRAME(state) + static_cast<i32>(offsetof(CpuState, kernel_gs_base));
-    a_.load(kScratch, kBase);
-    a_.load(kScratch2, kOther);
-    a_.store(kBase, kScratch2);
-    a_.store(kOther, kScratch);
 }
 
 void Emitter::raise(spec::Vector vector, u16 index)
@@ -330,7 +259,7 @@ bool Emitter::emit_one(const Instruction& insn, u16 index, bool flags_live)
         raise(spec::Vector::UD, index);
         return false;
     case Execution::system:
-        return inline_system(insn, flags_live) || emit_system(insn, index);
+        return inline_system(insn, index, flags_live) || emit_system(insn, index);
     case Execution::silent:
         return true;
     case Execution::control:

@@ -50,8 +50,10 @@ struct EmitOptions {
     bool inline_flags_live = false; // also where the flags must be kept (BMI2)
     bool dead_flags = false;        // flags that the code behind overwrites are not kept
     bool links = false;             // blocks of one page jump to each other
+    bool far_links = false;         // and those of different pages (BMI2)
     bool bmi2 = false;              // the host has it
     bool calls = false;             // instructions of C++ are called from inside a block
+    bool inline_system = false;     // what C++ would do, where that is little (BMI2)
     bool jump_cache = false;        // indirect and cross-page jumps find their block inline
     bool returns = false;           // calls leave on the host's stack where they return to (returns.cpp)
     bool count = false;             // each block adds its instructions to Frame::retired
@@ -84,11 +86,6 @@ class Emitter {
     // False if the block ends with the instruction.
     [[nodiscard]] bool emit_one(const decode::Instruction& insn, u16 index, bool flags_live);
     void raise(spec::Vector vector, u16 index);
-    [[nodiscard]] bool emit_system(const decode::Instruction& insn, u16 index);
-    // What C++ executes elsewhere, where it cannot fault and needs no look at anything. False: not here.
-    [[nodiscard]] bool inline_system(const decode::Instruction& insn, bool flags_live);
-    void swapgs();
-    void write_flag(u64 flag, i32 all_but, bool set, bool flags_live);
     void ensure_extended();
     void entry();
     void rip_to_r15(i64 offset);
@@ -100,6 +97,23 @@ class Emitter {
     void link_edge(u16 target, bool backward, std::optional<u8> condition = {});
     void link_site(u32 site, u16 target);
     [[nodiscard]] bool links_to(i64 offset) const;
+    [[nodiscard]] static bool in_page(i64 offset)
+    {
+        return offset >= 0 && offset < static_cast<i64>(kPageSize);
+    }
+
+    // system.cpp
+    [[nodiscard]] bool emit_system(const decode::Instruction& insn, u16 index);
+    // What C++ executes elsewhere, where that is little. False: not here.
+    [[nodiscard]] bool inline_system(const decode::Instruction& insn, u16 index, bool flags_live);
+    [[nodiscard]] const SystemCall& add_call(const decode::Instruction& insn, u16 index);
+    void call_system(const SystemCall& call, u64 stub);
+    [[nodiscard]] bool crosses(const decode::Instruction& insn) const;
+    void cross(const SystemCall& call, u64 stub);
+    void swapgs();
+    void sti(const decode::Instruction& insn, u16 index, bool flags_live);
+    void pushf(u16 index);
+    void write_flag(u64 flag, i32 all_but, bool set, bool flags_live);
 
     // address.cpp
     void address_of(const AddressForm& form, i64 disp);
@@ -149,6 +163,16 @@ class Emitter {
     void exit_to_temp(unsigned size);
     void advance_stack(i64 bytes);
     void stack_address(Host base, i32 disp);
+
+    // far_links.cpp
+    void far_jump(i64 target);
+    void far_call(i64 target, i64 next);
+    [[nodiscard]] u32 compare_far(LinkSite& site, i64 target, bool call);
+    void far_miss(u32 from, u32 number, const Emit& otherwise);
+    [[nodiscard]] bool links_far() const
+    {
+        return options_.far_links && mode_.code == decode::CodeSize::bits64;
+    }
 
     // returns.cpp
     [[nodiscard]] bool keeps_returns() const

@@ -86,11 +86,15 @@ Engine::Engine(EngineMode mode, const Optimizations& optimizations, Frame& frame
                 .inline_flags_live = full && bmi2 && optimizations.inline_flags_live,
                 .dead_flags = full && optimizations.dead_flags,
                 .links = full && optimizations.links,
+                .far_links = full && bmi2 && optimizations.jump_cache && optimizations.far_links,
                 .bmi2 = bmi2,
                 .calls = full && optimizations.calls,
+                .inline_system = full && bmi2 && optimizations.calls && optimizations.inline_system,
                 .jump_cache = full && bmi2 && optimizations.jump_cache,
                 .returns = full && bmi2 && optimizations.jump_cache && optimizations.returns,
                 .count = full && !optimizations.uncounted};
+    for (FarLinks& links : far_links_)
+        links.prepare();
     frame_.jump_mask = JumpCache::kMask;
     frame_.size_mask = AccessInfo::kSizeMask;
     frame_.ensure_extended = stubs_.load_extended;
@@ -198,35 +202,14 @@ Result<Block*, Fault> Engine::find_or_translate(bool alone)
     return translate(start, mode);
 }
 
-// The way that led here is made shorter for the next time.
-void Engine::follow(Block& block)
-{
-    if (left_by_ == ExitCode::link && left_ && !left_->dropped) {
-        const LinkSite& site = left_->links[left_link_];
-        if (left_->key != block.key || left_->start.page() != block.start.page() ||
-            site.target != block.start.page_offset())
-            return;
-        if (cache_->exhausted()) // the next translation drops all code
-            return;
-        // Where a block ends on a second page, that page decides, and the jump cache knows of it.
-        const u32 to = block.on_two_pages()    ? emit_exit_at(site.target, block.key)
-                       : left_->extended_state ? block.live
-                                               : block.near;
-        const u32 rel = to - (site.patch + 4);
-        std::memcpy(cache_->writable(site.patch), &rel, 4);
-    } else if (left_by_ == ExitCode::jump && options_.jump_cache &&
-               (frame_.state.code64() || frame_.state.segment(spec::Seg::cs).base == 0)) { // RIP is linear
-        frame_.jumps[static_cast<unsigned>(mmu_.current_set())].fill(frame_.state.rip,
-                                                                     cache_->address(block.code.begin));
-    }
-}
-
 Result<const Instruction*, Fault> Engine::run(bool alone)
 {
+    stir();
     for (const TlbSet set : {TlbSet::user, TlbSet::supervisor, TlbSet::supervisor_ac}) {
         u64& seen = jump_generations_[static_cast<unsigned>(set)];
         if (seen != mmu_.generation(set == TlbSet::user)) {
             frame_.jumps[static_cast<unsigned>(set)].flush();
+            end_far_links(static_cast<unsigned>(set));
             seen = mmu_.generation(set == TlbSet::user);
         }
     }
@@ -271,6 +254,8 @@ Result<const Instruction*, Fault> Engine::left(ExitCode code)
         left_by_ = code;
         left_ = cache_->containing(frame_.exit_from - 1);
         left_link_ = static_cast<u32>(frame_.exit_code >> 16);
+        left_rip_ = frame_.state.rip;
+        frame_.patience = kPatience;
         return nullptr;
     case ExitCode::fault:
         return fail(pending_fault_);
@@ -314,8 +299,8 @@ void Engine::fault_in_block(u64 host_address, u16 index)
         s.rip = static_cast<u32>(s.rip);
     if (s.rip != first_rip_)
         past_first();
-    shadow_behind_sti(block, index);
-    sti_ = nullptr;
+    if (index > 0 && block->insns[index - 1u].sti)
+        shadow_behind_sti();
     last_bytes_ = std::span(block->bytes).subspan(insn.offset - block->insns.front().offset, insn.length);
     frame_.exit_code = static_cast<u64>(ExitCode::fault);
 }
@@ -339,6 +324,7 @@ Result<SlowResult, Fault> Engine::access(Gva gva, const AccessInfo& info)
     if (info.size <= here)
         return SlowResult{.host = TRY(mmu_.translate(gva, access, purpose)).value(), .skip = 0};
     if (info.locked) { // before the lookups: while this waits, others may take back what they found
+        stir();        // meanwhile, what others have asked for is done
         port_.stop_others();
         others_stopped_ = true;
     }
@@ -359,9 +345,9 @@ void Engine::resume_others()
 
 // SDM: "Interruptibility State": a block goes on behind STI as if nothing were shadowed, unless the next
 // instruction leaves it.
-void Engine::shadow_behind_sti(const Block* block, u16 index)
+void Engine::shadow_behind_sti()
 {
-    if (sti_ && sti_->block == block && sti_->index + 1 == index)
+    if (!(frame_.before_sti & spec::rflags::IF))
         frame_.state.interruptibility |= spec::interruptibility::STI;
 }
 
@@ -370,93 +356,6 @@ void Engine::take_flags()
 {
     u64& flags = frame_.state.rflags;
     flags = (flags & ~spec::rflags::kArithmetic) | (frame_.host_flags & spec::rflags::kArithmetic);
-}
-
-void Engine::begin_call(const SystemCall& call, u64 return_address)
-{
-    CpuState& s = frame_.state;
-    const u64 mask = s.code64() ? ~u64{0} : 0xffffffff;
-    s.rip = (frame_.page_gva + call.offset) & mask;
-    if (s.rip != first_rip_)
-        past_first();
-    take_flags();
-    shadow_behind_sti(call.block, call.index);
-    sti_ = nullptr;
-    last_bytes_ = {call.insn.bytes, call.insn.length()};
-    in_access_ = return_address;
-    access_index_ = call.index;
-}
-
-void Engine::end_call()
-{
-    in_access_ = 0;
-    frame_.host_flags = (frame_.state.rflags & spec::rflags::kArithmetic) | spec::rflags::FIXED1;
-}
-
-// An instruction of C++ in the middle of a block. Where the block cannot go on behind it, RIP says where the
-// guest does.
-SlowResult Engine::call_system(Frame* frame, u64 call_address, u32, u64 return_address)
-{
-    Engine& engine = *running_;
-    const auto& call = *reinterpret_cast<const SystemCall*>(call_address);
-    engine.begin_call(call, return_address);
-    const Result<InBlock, Fault> done = engine.port_.execute(call.insn);
-    engine.end_call();
-    if (done && done.value() == InBlock::on) [[likely]] {
-        const bool shadows = call.insn.operation == decode::Operation::sti &&
-                             (frame->state.interruptibility & spec::interruptibility::STI);
-        engine.sti_ = shadows ? &call : nullptr;
-        engine.past_first();
-        return {.host = 1, .skip = 0};
-    }
-    if (!done)
-        return engine.fault_last(done.error());
-    frame->exit_code = static_cast<u64>(ExitCode::executed);
-    return {.host = 0, .skip = kLeave};
-}
-
-// Behind an instruction that raised something: an exception is delivered here.
-SlowResult Engine::fault_last(Fault fault)
-{
-    if (fault == Fault::exception)
-        return go_on(port_.raise_last());
-    return go_on(fail(fault));
-}
-
-// The mode may be another now; where the jump cache of that is in order, translated code is not left.
-SlowResult Engine::go_on(const Result<bool, Fault>& on)
-{
-    end_call();
-    if (on && on.value() && can_stay()) [[likely]] {
-        const auto set = static_cast<unsigned>(mmu_.current_set());
-        frame_.return_sentinel = stubs_.unknown_return[set];
-        mem::store<u64>(Hpa(frame_.return_base), frame_.return_sentinel);
-        frame_.target = stubs_.jump[set];
-        return {.host = 0, .skip = kGoOn};
-    }
-    if (!on)
-        pending_fault_ = on.error();
-    frame_.exit_code = static_cast<u64>(on ? ExitCode::executed : ExitCode::fault);
-    return {.host = 0, .skip = kLeave};
-}
-
-// At the end of a block.
-SlowResult Engine::call_last(Frame*, u64 call_address, u32, u64 return_address)
-{
-    Engine& engine = *running_;
-    const auto& call = *reinterpret_cast<const SystemCall*>(call_address);
-    engine.past_first(); // a block that begins with it is not entered, but others lead there
-    engine.begin_call(call, return_address);
-    const Result<bool, Fault> on = engine.port_.execute_last(call.insn);
-    return on ? engine.go_on(on) : engine.fault_last(on.error());
-}
-
-bool Engine::can_stay() const
-{
-    const ModeWord mode = mode_word();
-    const bool user = static_cast<TlbSet>(mode.tlb_set) == TlbSet::user;
-    return options_.jump_cache && !drop_all_ && !mode.single && jump_keys_[mode.tlb_set] == jump_key(mode) &&
-           jump_generations_[mode.tlb_set] == mmu_.generation(user);
 }
 
 SlowResult Engine::slow_access(Frame* frame, u64 gva, u32 packed, u64 return_address)

@@ -11,6 +11,7 @@
 #include "cpu/processor.h"
 #include "cpu/translate/code_cache.h"
 #include "cpu/translate/emitter.h"
+#include "cpu/translate/far_links.h"
 #include "cpu/translate/frame.h"
 
 namespace seamless::cpu {
@@ -104,6 +105,9 @@ class Engine {
     void drop_all_code();
     void free_removed_code();
     void follow(Block& block); // links or caches the way that led to `block`
+    void follow_far(const LinkSite& site, Block& block);
+    void unlink_far(Block& block);
+    void end_far_links(unsigned set);
     [[nodiscard]] u32 emit_exit_at(u16 offset, u32 key);
     // The guest bytes at RIP, up to 15; stops early at a page that cannot be fetched.
     [[nodiscard]] Result<unsigned, Fault> fetch(Gva gva, std::span<u8, ZYDIS_MAX_INSTRUCTION_LENGTH> out);
@@ -117,7 +121,9 @@ class Engine {
     static SlowResult slow_access(Frame* frame, u64 gva, u32 packed, u64 return_address);
     static SlowResult call_system(Frame* frame, u64 call_address, u32 unused, u64 return_address);
     static SlowResult call_last(Frame* frame, u64 call_address, u32 unused, u64 return_address);
-    void shadow_behind_sti(const Block* block, u16 index);
+    void shadow_behind_sti();
+    void stir();
+    void open_crossing(const decode::Instruction& insn);
     void begin_call(const SystemCall& call, u64 return_address);
     void end_call();
     void take_flags();
@@ -163,12 +169,13 @@ class Engine {
     const Block* left_ = nullptr;         // the block that the last way out belongs to
     ExitCode left_by_ = ExitCode::ended;
     u32 left_link_ = 0;
+    u64 left_rip_ = 0; // and where that led
+    FarLinks far_links_[kTlbSets];
     u64 in_access_ = 0;    // inside a slow access: where in translated code it was called from
     u16 access_index_ = 0; // and by which instruction of the block
     bool others_stopped_ = false;
     bool executed_last_ = false;
     u64 first_rip_ = 0; // where the run began: what is elsewhere has another instruction behind it
-    const SystemCall* sti_ = nullptr; // the last instruction of C++, if it was STI and shadows the next
     // What an instruction on a copy found, for when the memory is gone before its result is there.
     struct Undo {
         u8 found[kBounceBytes];

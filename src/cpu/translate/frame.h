@@ -6,6 +6,7 @@
 
 #include "cpu/mmu.h"
 #include "cpu/state.h"
+#include "cpu/translate/crossing.h"
 #include "cpu/translate/jump_cache.h"
 #include "paging/tlb.h"
 
@@ -13,6 +14,7 @@ namespace seamless::cpu {
 
 class Core;
 
+inline constexpr u64 kPatience = 16;
 inline constexpr unsigned kBounceBytes = 256;
 
 // An access that one host pointer cannot serve (it crosses pages) runs on this copy, at the same offset
@@ -52,6 +54,10 @@ struct alignas(64) Frame {
     u64 sign_mask = bit(63);
     u64 all_but_if = ~spec::rflags::IF;
     u64 all_but_df = ~spec::rflags::DF;
+    u64 all_but_ac = ~spec::rflags::AC;
+    u64 above_lower_half = bits(63, 47); // of a linear address
+    u64 unusual_flags = spec::rflags::TF | spec::rflags::NT | spec::rflags::AC | spec::rflags::VIF |
+                        spec::rflags::VIP; // for SYSRET
     u32 host_mxcsr = 0x1f80;
     u64 extended_live = 0; // the guest's extended state is in the host's registers
     u64 ensure_extended =
@@ -63,6 +69,14 @@ struct alignas(64) Frame {
     u64 return_limit = 0;
     u64 return_limit_negated = 0;
     u64 helper_rsp = 0; // where C++ was called from: above it is what the running block would return to
+
+    u64 link_epochs[kTlbSets] = {}; // far_links.h
+    u64 patience = kPatience;       // how many far jumps more go by the jump cache until one is linked
+
+    // What goes without C++ (crossing.h). Something may wait for an instruction boundary: STI has to look.
+    u64 stirred = 1;
+    u64 before_sti = 0; // RFLAGS before the last STI of a block
+    Crossing crossings[kCrossings];
 
     Bounce bounce;
     // The large part, in use once prepare() was called: most of a package's processors never run.

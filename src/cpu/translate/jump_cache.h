@@ -4,11 +4,10 @@
 #pragma once
 
 #include <array>
-#include <bitset>
 #include <type_traits>
 #include <vector>
 
-#include "base/address.h"
+#include "cpu/translate/page_set.h"
 
 namespace seamless::cpu {
 
@@ -48,6 +47,7 @@ class JumpCache {
     {
         for (unsigned i = 0; i < sets_.size(); ++i)
             flush_set(i);
+        pages_.prepare();
     }
 
     void fill(u64 gva, u64 host)
@@ -57,7 +57,7 @@ class JumpCache {
         if (set.newest.tag != -gva)
             set.older = set.newest;
         set.newest = {.tag = -gva, .host = host};
-        pages_[page_bit(gva >> kPageShift)] = true;
+        pages_.insert(gva >> kPageShift);
         filled_.push_back(static_cast<u16>(i));
         if (filled_.size() > 2 * sets_.size())
             compact();
@@ -68,18 +68,19 @@ class JumpCache {
         for (const u16 i : filled_)
             flush_set(i);
         filled_.clear();
-        pages_.reset();
+        pages_.clear();
     }
 
     // What is on the page of `gva`, and the one before it: a block may begin there and end here.
     void flush_page(u64 gva)
     {
         const u64 page = gva >> kPageShift;
-        if (!pages_[page_bit(page)] && !pages_[page_bit(page - 1)]) [[likely]]
+        const u64 before = PageSet::before(page);
+        if (!pages_.contains(page) && !pages_.contains(before)) [[likely]]
             return;
         for (const u16 i : filled_)
             for (Way* way : {&sets_[i].newest, &sets_[i].older})
-                if (const u64 at = -way->tag >> kPageShift; at == page || at == page - 1)
+                if (const u64 at = -way->tag >> kPageShift; at == page || at == before)
                     way->tag = empty_tag(i);
     }
 
@@ -103,9 +104,6 @@ class JumpCache {
     friend struct JumpCacheIsSound;
     void flush_set(unsigned i) { sets_[i].newest.tag = sets_[i].older.tag = empty_tag(i); }
 
-    static constexpr unsigned kPageBits = 4096;
-    [[nodiscard]] static constexpr unsigned page_bit(u64 page) { return page % kPageBits; }
-
     void compact()
     {
         filled_.clear();
@@ -116,7 +114,7 @@ class JumpCache {
 
     std::array<Set, 1u << kIndexBits> sets_; // first: translated code knows its place
     std::vector<u16> filled_;
-    std::bitset<kPageBits> pages_; // that may have entries
+    PageSet pages_; // that may have entries
 };
 
 struct JumpCacheIsSound {

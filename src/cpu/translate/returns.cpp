@@ -20,10 +20,12 @@ void Emitter::remember_return(i64 next)
     a_.push(kScratch2);
 }
 
-// Every call looks at the depth: guests call and do not return. Requests are noticed behind calls backward or
+// Every call looks at the depth: guests call and do not return. Requests are noticed by calls backward or
 // into another page.
 void Emitter::call_and_return(i64 target, i64 next)
 {
+    if (links_far() && !in_page(target))
+        return far_call(target, next);
     if (!links_to(target) || target_flags_live_) {
         remember_return(next);
         rip_to_r15(target);

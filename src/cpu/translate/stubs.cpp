@@ -53,8 +53,7 @@ class StubEmitter {
     }
     u64 align()
     {
-        while (a_.offset() % 16)
-            a_.byte(0xcc);
+        a_.align();
         return a_.address();
     }
 
@@ -420,6 +419,7 @@ Stubs StubEmitter::run(const SlowHelpers& helpers)
     helper(helpers.system);
     s.last = align();
     helper(helpers.last);
+    s.crossings = emit_crossings(a_, s.last);
     align();
     s.size = a_.offset();
     CHECK(!a_.overflowed());

@@ -3,6 +3,7 @@
 // guest's registers and flags intact, and the loading of extended state.
 #pragma once
 
+#include <array>
 #include <span>
 
 #include "cpu/translate/frame.h"
@@ -37,9 +38,10 @@ struct Stubs {
     // The same behind an inline lookup, by read and write: looks at the second entry.
     // BMI2.
     u64 missed[kTlbSets][2] = {};
-    u64 system = 0; // r14: the SystemCall
-    u64 last = 0;   // the same at the end of a block
-    u64 commit = 0; // writes the bounce buffer back
+    u64 system = 0;                          // r14: the SystemCall
+    u64 last = 0;                            // the same at the end of a block
+    std::array<u64, kCrossings> crossings{}; // the same where C++ may not be needed; r15: RIP behind it
+    u64 commit = 0;                          // writes the bounce buffer back
     u64 load_extended = 0;
     u64 nothing = 0; // ret
     u32 size = 0;
