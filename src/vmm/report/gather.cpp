@@ -124,7 +124,7 @@ VcpuFacts vcpu_facts(const Vcpu& vcpu, bool td, trace::Inspection* guests, const
         facts.apic = ask_lapic(vcpu);
     }
     if (guests != nullptr && facts.entered)
-        Gatherer(*guests, tools, facts.id).fill(facts);
+        look_inside(facts, *guests, tools);
     return facts;
 }
 
@@ -158,6 +158,11 @@ std::optional<u8> sept_state(trace::Inspection& guests, u32 vcpu, u64 gpa)
 }
 
 } // namespace
+
+void look_inside(VcpuFacts& facts, trace::Inspection& guests, const Tools& tools)
+{
+    Gatherer(guests, tools, facts.id).fill(facts);
+}
 
 Facts gather(const Machine& machine, const Outcome& outcome, trace::Inspection* guests, const Tools& tools)
 {

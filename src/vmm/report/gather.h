@@ -16,6 +16,9 @@ struct Tools {
     bool has_symbols = false;
 };
 
+// Adds what the memory of a vCPU tells: `facts` holds its registers.
+void look_inside(VcpuFacts& facts, trace::Inspection& guests, const Tools& tools);
+
 // `guests` is nullptr on a KVM that has no inspection port. The facts refer to the machine.
 [[nodiscard]] Facts gather(const Machine& machine, const Outcome& outcome, trace::Inspection* guests,
                            const Tools& tools);
