@@ -38,7 +38,7 @@ class RowIndex {
     }
 
   private:
-    static void two_rows_meet(); // no constant expression
+    static void two_rows_meet() {} // no constant expression
     static constexpr std::size_t place_of(Key key) { return static_cast<u64>(key) % Places; }
 
     const Row* table_;
