@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 
 SEAMLESS = os.environ["SEAMLESS"]
 LIMIT = 250
@@ -35,6 +36,7 @@ class Guest:
                                         stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.err)
         self.address = None
         while self.address is None:
+            time.sleep(0.01)
             found = re.search(r"target remote (\S+)", self.errors())
             self.address = found and found.group(1)
             if self.process.poll() is not None and not self.address:

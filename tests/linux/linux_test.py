@@ -228,10 +228,6 @@ class Memory(LinuxTest):
         self.assertEqual(path("boots.img").read_bytes()[:2], b"2\0")
         self.assertIsNone(COMPLAINTS.search(boot.log), boot)
 
-    def test_a_plain_vm_that_shall_not_start_again(self):
-        boot = self.boots(1, "quiet do=reboot", "--vm", "plain", "--no-reboot", status=8)
-        self.assertIn("asked for a reset", boot.errors)
-
     def test_8_gib(self):
         boot = self.boots(1, "quiet", "--memory", "8G")
         self.sees(boot, 8 << 20)

@@ -29,10 +29,15 @@ def run(append, *arguments, limit=LIMIT):
 
 
 @functools.cache
+def booted():
+    """A kernel that finds all it needs."""
+    return run("console=ttyS0 nokaslr quiet")
+
+
+@functools.cache
 def system_map():
     """Where the kernel's file has its functions: that is where they are without KASLR."""
-    said = run("console=ttyS0 nokaslr quiet").stdout
-    found = re.findall(r"^SYMBOL (\w+) ([0-9a-f]{16})\r?$", said, re.MULTILINE)
+    found = re.findall(r"^SYMBOL (\w+) ([0-9a-f]{16})\r?$", booted().stdout, re.MULTILINE)
     path("System.map").write_text("".join(f"{at} T {name}\n" for name, at in sorted(found, key=lambda pair: pair[1])))
     return path("System.map")
 
@@ -77,9 +82,8 @@ class Report(unittest.TestCase):
         self.assertLess(result.stdout.index("tdx: Guest detected"), result.stdout.index("Linux version"))
 
     def test_a_kernel_that_ends_well_has_no_report(self):
-        result = run("console=ttyS0 quiet")
-        self.assertEqual((result.returncode, result.stderr), (0, ""))
-        self.assertNotIn("death", json.loads(result.stdout.splitlines()[-1]))
+        self.assertEqual((booted().returncode, booted().stderr), (0, ""))
+        self.assertNotIn("death", json.loads(booted().stdout.splitlines()[-1]))
 
 
 if __name__ == "__main__":
