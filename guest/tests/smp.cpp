@@ -35,6 +35,12 @@ patched_end:
 namespace seamless::guest {
 namespace {
 
+// How often each does what it does: set to run for an hour.
+#ifndef SEAMLESS_HAMMER
+#    define SEAMLESS_HAMMER 1
+#endif
+constexpr u64 kLonger = SEAMLESS_HAMMER;
+
 constexpr unsigned kFlush = 40, kSync = 41;
 constexpr u64 kPageBytes = 4096;
 constexpr u64 kFrozen = bit(32);
@@ -86,7 +92,7 @@ struct alignas(64) Counters {
     u64 turns;
 };
 Counters counters;
-constexpr u64 kRounds = 20'000, kRareRounds = 1'000;
+constexpr u64 kRounds = 20'000 * kLonger, kRareRounds = 1'000 * kLonger;
 
 u64* unaligned(u64 at) { return reinterpret_cast<u64*>(at); }
 
@@ -165,7 +171,7 @@ void shoot_down()
 // or newer.
 void remap(unsigned self)
 {
-    constexpr u64 kGenerations = 100;
+    constexpr u64 kGenerations = 100 * kLonger;
     if (self != 0) {
         interrupts_on();
         while (!stop) {
@@ -215,7 +221,7 @@ void write_protect(unsigned self)
         return;
     }
     u64 unmarked = 0;
-    for (unsigned round = 0; round < 40; ++round) {
+    for (unsigned round = 0; round < 40 * kLonger; ++round) {
         map(3, frames[3], kPresent);
         shoot_down();
         u64 before[8];
@@ -263,7 +269,7 @@ void patch(unsigned self)
         interrupts_off();
         return;
     }
-    for (u32 g = 1; g <= 100; ++g) {
+    for (u32 g = 1; g <= 100 * kLonger; ++g) {
         patched_value = g;
         store(acknowledged, 0);
         wrmsr(apic::ICR, apic::kToOthers | kSync);

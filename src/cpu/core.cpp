@@ -105,6 +105,22 @@ u64 Core::guest_tsc()
     return vmcs_->proc_based & spec::proc::TSC_OFFSETTING ? tsc + vmcs_->tsc_offset : tsc;
 }
 
+// None where C++ has to look each time.
+base::TscLine Core::guest_tsc_line()
+{
+    constexpr u64 kUnchanged = bit(48);
+    const bool scaled =
+        (vmcs_->proc_based2 & spec::proc2::TSC_SCALING) && vmcs_->tsc_multiplier != kUnchanged;
+    const bool refused = !(vmcs_->proc_based2 & spec::proc2::RDTSCP) ||
+                         (vmcs_->proc_based & spec::proc::RDTSC_EXITING) || (state().cr4 & spec::cr4::TSD);
+    if (scaled || refused)
+        return {};
+    base::TscLine line = package().clock().tsc_line();
+    if (vmcs_->proc_based & spec::proc::TSC_OFFSETTING)
+        line.base += vmcs_->tsc_offset;
+    return line;
+}
+
 void Core::spinning()
 {
     constexpr unsigned kSpinsPerYield = 64, kYieldsBeforeSleep = 256;

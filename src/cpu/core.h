@@ -111,6 +111,7 @@ class Core final : public LogicalProcessor, private MmuPort, private EnginePort,
     void fetches_dropped(Gva page) override;
     void protect_code(u64 host_page) override;
     void revoke_write_everywhere(u64 host_page);
+    [[nodiscard]] base::TscLine guest_tsc_line() override;
     void stop_others() override;
     void resume_others() override;
     [[nodiscard]] Result<InBlock, Fault> execute(const decode::Instruction& insn) override;

@@ -14,8 +14,8 @@ namespace {
 // Trace times count from the first look at the clock.
 u64 trace_clock()
 {
-    static const u64 start = HostClock().monotonic_ns();
-    return HostClock().monotonic_ns() - start;
+    static const u64 start = host_monotonic_ns();
+    return host_monotonic_ns() - start;
 }
 
 } // namespace

@@ -11,6 +11,7 @@
 #include <random>
 #include <span>
 #include <vector>
+#include <x86intrin.h>
 
 #include "base/host_ports.h"
 #include "cpu/cpuid.h"
@@ -24,10 +25,26 @@ namespace seamless::fakes {
 
 class FixedClock : public base::Clock {
   public:
-    u64 tsc() override { return now_ += 100; }
+    u64 tsc() override
+    {
+        ++asked;
+        if (line.rate == 0)
+            return now_ += 100;
+        const u64 host = __rdtsc();
+        if (line.from != 0)
+            line.base = line.at(host);
+        line.from = host - age;
+        return line.base;
+    }
     u64 tsc_hz() override { return 1'000'000'000; }
+    base::TscLine tsc_line() override { return line; }
     u64 monotonic_ns() override { return now_; }
     u64 realtime_ns() override { return now_; }
+
+    // Set a rate, and tsc() begins a line at each look. A rate of 1 is too little to move within a line.
+    base::TscLine line;
+    u64 age = 0; // how much of each line is over already
+    unsigned asked = 0;
 
   private:
     u64 now_ = 1000;

@@ -193,6 +193,8 @@ class Assembler {
         byte(static_cast<u8>(0xd0 | low(r)));
     }
 
+    void lfence() { put("\x0f\xae\xe8", 3); }
+    void rdtsc() { put("\x0f\x31", 2); }
     void pushfq() { byte(0x9c); }
     void popfq() { byte(0x9d); }
     // RAX := the arithmetic flags as in RFLAGS, and back; both use RCX.
@@ -262,8 +264,10 @@ class Assembler {
     void push_gs_scaled(Host index, u8 scale, i32 disp) { group_gs_scaled(0xff, 6, index, scale, disp); }
     void pop_gs_scaled(Host index, u8 scale, i32 disp) { group_gs_scaled(0x8f, 0, index, scale, disp); }
     // pext and pdep to, from, gs:[disp] (BMI2)
-    void pext_gs(Host to, Host from, i32 disp) { bits_gs(2, to, from, disp); }
-    void pdep_gs(Host to, Host from, i32 disp) { bits_gs(3, to, from, disp); }
+    void pext_gs(Host to, Host from, i32 disp) { bmi_gs(0xf5, 2, to, from, disp); }
+    void pdep_gs(Host to, Host from, i32 disp) { bmi_gs(0xf5, 3, to, from, disp); }
+    // mulx high, low, gs:[disp] (BMI2): the product with rdx; keeps the flags
+    void mulx_gs(Host high, Host low, i32 disp) { bmi_gs(0xf6, 3, high, low, disp); }
     // group 1 (81 /op) gs:[disp], 64 bits wide
     void gs_imm(u8 op, i32 disp, u32 value)
     {
@@ -362,13 +366,13 @@ class Assembler {
         byte(static_cast<u8>(scale_bits(scale) << 6 | low(index) << 3 | 5));
         imm32(static_cast<u32>(disp));
     }
-    void bits_gs(u8 prefix, Host to, Host from, i32 disp)
+    void bmi_gs(u8 opcode, u8 prefix, Host to, Host from, i32 disp)
     {
         byte(0x65);
         byte(0xc4);
         byte(static_cast<u8>((high(to) ? 0 : 0x80) | 0x40 | 0x20 | 2));
         byte(static_cast<u8>(0x80 | (15 - static_cast<unsigned>(from)) << 3 | prefix));
-        byte(0xf5);
+        byte(opcode);
         byte(static_cast<u8>(0x04 | low(to) << 3));
         byte(0x25);
         imm32(static_cast<u32>(disp));

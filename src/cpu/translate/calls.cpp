@@ -43,6 +43,8 @@ SlowResult Engine::call_system(Frame* frame, u64 call_address, u32, u64 return_a
         engine.past_first();
         if (sti)
             frame->stirred = 0;
+        if (call.insn.operation == decode::Operation::rdtsc)
+            engine.open_tsc();
         return {.host = 1, .skip = 0};
     }
     if (!done)
@@ -99,6 +101,7 @@ void Engine::stir()
     frame_.stirred = 1;
     for (Crossing& crossing : frame_.crossings)
         crossing.closed = 1;
+    frame_.tsc.closed = 1;
 }
 
 // The instruction has just led to this state, where nothing waits.
@@ -116,6 +119,13 @@ void Engine::open_crossing(const decode::Instruction& insn)
                                                       .sentinel = frame_.return_sentinel,
                                                       .cs = s.segment(spec::Seg::cs),
                                                       .ss = s.segment(spec::Seg::ss)};
+}
+
+// The guest has just read it.
+void Engine::open_tsc()
+{
+    const base::TscLine line = port_.guest_tsc_line();
+    frame_.tsc = {.closed = line.rate == 0, .minus_from = -line.from, .base = line.base, .rate = line.rate};
 }
 
 bool Engine::can_stay() const

@@ -113,6 +113,8 @@ class Emitter {
     void swapgs();
     void sti(const decode::Instruction& insn, u16 index, bool flags_live);
     void pushf(u16 index);
+    [[nodiscard]] bool rdtsc(const decode::Instruction& insn, u16 index);
+    [[nodiscard]] u32 time_on_line();
     void write_flag(u64 flag, i32 all_but, bool set, bool flags_live);
 
     // address.cpp

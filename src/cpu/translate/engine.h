@@ -35,6 +35,8 @@ class EnginePort {
     [[nodiscard]] virtual Result<bool, Fault> execute_last(const decode::Instruction& insn) = 0;
     // An instruction of a block has raised what the fault record says; RIP is at it. Likewise.
     [[nodiscard]] virtual Result<bool, Fault> raise_last() = 0;
+    // What RDTSC and RDTSCP give from now on, until the engine is stirred: the guest may read it.
+    [[nodiscard]] virtual base::TscLine guest_tsc_line() = 0;
     // An access found that the host has taken this memory away. Async-signal-safe.
     virtual Fault host_memory_gone(Hpa host) = 0;
 
@@ -123,6 +125,7 @@ class Engine {
     static SlowResult call_last(Frame* frame, u64 call_address, u32 unused, u64 return_address);
     void shadow_behind_sti();
     void stir();
+    void open_tsc();
     void open_crossing(const decode::Instruction& insn);
     void begin_call(const SystemCall& call, u64 return_address);
     void end_call();

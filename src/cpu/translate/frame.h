@@ -4,6 +4,7 @@
 
 #include <cstddef>
 
+#include "base/host_ports.h"
 #include "cpu/mmu.h"
 #include "cpu/state.h"
 #include "cpu/translate/crossing.h"
@@ -26,6 +27,14 @@ struct alignas(64) Bounce {
     u8* second; // and the rest
     u32 first_size;
     u32 size;
+};
+
+// What RDTSC gives, as base::TscLine has it, with the guest's offset. `closed`: C++ has to be asked.
+struct TscOfGuest {
+    u64 closed = 1;
+    u64 minus_from = 0;
+    u64 base = 0;
+    u64 rate = 0;
 };
 
 struct alignas(64) Frame {
@@ -77,6 +86,8 @@ struct alignas(64) Frame {
     u64 stirred = 1;
     u64 before_sti = 0; // RFLAGS before the last STI of a block
     Crossing crossings[kCrossings];
+    TscOfGuest tsc;
+    u64 beyond_line = ~(base::TscLine::kCycles - 1); // of host cycles on a line
 
     Bounce bounce;
     // The large part, in use once prepare() was called: most of a package's processors never run.

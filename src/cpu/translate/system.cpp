@@ -67,7 +67,11 @@ void Emitter::cross(const SystemCall& call, u64 stub)
 
 bool Emitter::inline_system(const Instruction& insn, u16 index, bool flags_live)
 {
-    if (!options_.inline_system || mode_.cpl != 0 || mode_.code != CodeSize::bits64)
+    if (!options_.inline_system || mode_.code != CodeSize::bits64)
+        return false;
+    if (insn.operation == Operation::rdtsc)
+        return rdtsc(insn, index);
+    if (mode_.cpl != 0)
         return false;
     switch (insn.operation) {
     case Operation::swapgs:
@@ -115,6 +119,59 @@ void Emitter::sti(const Instruction& insn, u16 index, bool flags_live)
         call_system(call, stubs_.system);
         a_.jmp(a_.address_of(on));
     });
+}
+
+// EDX:EAX := what the line says. Returns the jump that is taken beyond its end. Uses rcx, keeps the flags.
+u32 Emitter::time_on_line()
+{
+    a_.rdtsc();
+    a_.rorx(Host::rdx, Host::rdx, 32);
+    a_.lea(Host::rdx, Host::rdx, Host::rax, 1, 0);
+    a_.load(Host::rcx, FRAME(tsc.minus_from));
+    a_.lea(Host::rdx, Host::rdx, Host::rcx, 1, 0);
+    a_.pext_gs(Host::rcx, Host::rdx, FRAME(beyond_line));
+    const u32 covered = a_.jrcxz_forward();
+    const u32 beyond = a_.jmp_forward();
+    a_.land(covered);
+    a_.mulx_gs(Host::rcx, Host::rax, FRAME(tsc.rate)); // less than bit(58), and whole ticks in 26 bits
+    a_.rorx(Host::rax, Host::rax, base::TscLine::kRateLog2);
+    a_.mov32(Host::rax, Host::rax);
+    a_.load(Host::rcx, FRAME(tsc.base));
+    a_.lea(Host::rax, Host::rax, Host::rcx, 1, 0);
+    a_.rorx(Host::rdx, Host::rax, 32);
+    a_.mov32(Host::rdx, Host::rdx);
+    a_.mov32(Host::rax, Host::rax);
+    return beyond;
+}
+
+// C++ looks whether the guest may, and for the line that the time is on; then this does, up to the line's
+// end.
+bool Emitter::rdtsc(const Instruction& insn, u16 index)
+{
+    constexpr i32 kAux = FRAME(state) + static_cast<i32>(offsetof(CpuState, tsc_aux));
+    const bool with_aux = insn.z.mnemonic == ZYDIS_MNEMONIC_RDTSCP;
+    const SystemCall& call = add_call(insn, index);
+    a_.mov(kScratch2, Host::rcx);
+    a_.load(Host::rcx, FRAME(tsc.closed));
+    const u32 open = a_.jrcxz_forward();
+    const u32 closed = a_.jmp_forward();
+    a_.land(open);
+    if (with_aux)
+        a_.lfence();
+    const u32 beyond = time_on_line();
+    if (with_aux)
+        a_.load32(Host::rcx, kAux);
+    else
+        a_.mov(Host::rcx, kScratch2);
+    const u32 on = a_.offset();
+    out_of_line_.push_back([this, &call, closed, beyond, on] {
+        a_.patch(closed);
+        a_.patch(beyond);
+        a_.mov(Host::rcx, kScratch2);
+        call_system(call, stubs_.system);
+        a_.jmp(a_.address_of(on));
+    });
+    return true;
 }
 
 void Emitter::pushf(u16 index)

@@ -111,7 +111,10 @@ void Lapic::timer_expired()
         const std::lock_guard lock(mutex_);
         if (!timer_.armed || clock_.monotonic_ns() < timer_.target_ns)
             return; // stopped or set anew meanwhile
-        expire(effects);
+        if (timer_.mode == TimerMode::tsc_deadline)
+            start_deadline(effects); // again, if the counter is a little behind the clock
+        else
+            expire(effects);
     }
     perform(effects);
 }

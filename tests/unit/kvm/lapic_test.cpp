@@ -14,11 +14,12 @@ using namespace spec::apic;
 
 class Clock final : public base::Clock {
   public:
-    u64 tsc() override { return now * 2; }
+    u64 tsc() override { return now * 2 - now * 2 / slow; }
     u64 tsc_hz() override { return 2'000'000'000; }
     u64 monotonic_ns() override { return now; }
     u64 realtime_ns() override { return now; }
     u64 now = 1'000'000;
+    u64 slow = ~u64{0}; // this part of it the counter is behind the clock
 };
 
 class Timers final : public HostTimers {
@@ -393,6 +394,20 @@ TEST_F(LapicTest, PeriodicGoesOnAndIsNotTooFast)
     write(TMICT, 10); // a storm: stretched to 200 us
     timers.advance(1'000'000);
     EXPECT_EQ(port.timer_vectors.size(), 8u);
+}
+
+TEST_F(LapicTest, TheTscDeadlineIsReachedWhereTheCounterIsSlow)
+{
+    to_x2apic();
+    write(SPIV, 0x1ff);
+    write(LVT_TIMER, 0x40042);
+    clock.slow = 1000;
+    const u64 deadline = clock.tsc() + 20'000'000;
+    apic.set_tsc_deadline(deadline);
+    while (port.timer_vectors.empty())
+        timers.advance(1);
+    EXPECT_GE(clock.tsc(), deadline);
+    EXPECT_LE(clock.tsc(), deadline + 10);
 }
 
 TEST_F(LapicTest, TheTscDeadlineFiresAndReadsZeroAfterwards)
