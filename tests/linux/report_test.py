@@ -67,7 +67,7 @@ class Report(unittest.TestCase):
 
     def test_a_panic_that_hangs(self):
         # Two processors take longer to boot than one, and others may use this machine.
-        result = run(NO_INIT, "--cpus", "2", limit=min(round(2 * panicked()[1]) + 15, LIMIT))
+        result = run(NO_INIT, "--cpus", "2", limit=min(round(3 * panicked()[1]) + 3, LIMIT))
         death = self.causes(result, TIMEOUT)
         # One waits in panic() for ever, the other is back in the firmware's loop for processors without work.
         self.assertEqual([v["state"] for v in death["vcpus"]], ["running", "running"], result.stderr)
