@@ -78,7 +78,8 @@ class Guests(unittest.TestCase):
 
 
     def test_without_each_optimization(self):
-        for off in ("inline-tlb", "inline-flags-live", "links", "calls", "jump-cache", "returns", "stretches", "translation-cache"):
+        for off in ("inline-tlb", "inline-flags-live", "dead-flags", "links", "far-links", "calls", "inline-system", "jump-cache", "returns", "stretches",
+                    "translation-cache"):
             for guest, kind in (("user", "plain"), ("mmio_decode", "td"), ("leaves", "td"), ("interrupts", "td")):
                 with self.subTest(off=off, guest=guest):
                     result = run("--vm", kind, "--engine", f"full,no-{off}", *image(guest))
