@@ -130,9 +130,7 @@ CLI::App* add_trace(CLI::App& app, TraceOptions& o)
                      "Write a page for browsers: the flow of each access as a sequence diagram, a timeline, "
                      "tables\nof MMIO pages and instructions, costs; one file, no network")
         ->type_name("FILE");
-    trace
-        ->add_option("--perfetto", o.perfetto,
-                     "Write Chrome's trace events, for https://ui.perfetto.dev and chrome://tracing")
+    trace->add_option("--perfetto", o.perfetto, "Write Chrome's trace events, for https://ui.perfetto.dev")
         ->type_name("FILE");
     trace->add_flag("--summary", o.summary, "Print MMIO accesses and #VEs by instruction (the default)");
     trace
