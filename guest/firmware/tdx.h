@@ -17,6 +17,8 @@ enum class TdgLeaf : u64 {
     MEM_PAGE_ACCEPT = 6,
     VM_RD = 7,
     VM_WR = 8,
+    VP_RD = 9,
+    VP_WR = 10,
     SYS_RD = 11,
 };
 

@@ -13,6 +13,7 @@ enum Operand : u64 { RAX = 0, RCX = 1, RDX = 2, R8 = 8 };
 enum Output : unsigned { kNone = 0, kRcx = 1, kRdx = 2, kR8 = 4, kR9 = 8, kR10 = 16, kR11 = 32 };
 
 constexpr u64 kInvalidMacStruct = 0xc0001001'00000000;
+constexpr u64 kNotReadable = 0xc0000c02'00000000;
 constexpr u64 kNotWritable = 0xc0000c01'00000000;
 constexpr u64 kVerifyReport = 22;
 constexpr u64 kVersion1 = u64{1} << 16;
@@ -159,6 +160,28 @@ void metadata(const Machine& machine)
         1, "  is 1");
 }
 
+void vcpu_metadata()
+{
+    constexpr u64 kState = 0xa020000000000000;
+    constexpr u64 kIndex = 0xa020000200000002;
+    constexpr u64 kUserVe = 0xa020000000000008;
+    const u64 rd = number(TdgLeaf::VP_RD), wr = number(TdgLeaf::VP_WR);
+    check_equal(call("VP.RD of VCPU_INDEX", rd, {.rdx = kIndex, .r8 = 9}, kSuccess, kR8).r8, 0,
+                "  this is vCPU 0");
+    check_equal(call("VP.RD of VCPU_STATE", rd, {.rdx = kState, .r8 = 9}, kNotReadable, kR8).r8, 0,
+                "  its value is zero");
+    call("VP.RD of an unknown field", rd, {.rdx = kState + 0xfff}, kFieldIdIncorrect, kR8);
+    call("VP.RD with version 1", rd | kVersion1, {.rdx = kIndex}, kOperandInvalid + RAX);
+    call("VP.WR of VCPU_INDEX", wr, {.rdx = kIndex, .r8 = 1, .r9 = ~u64{0}}, kNotWritable, kR8);
+    call("VP.WR with no bit to write", wr, {.rdx = kUserVe, .r8 = 1, .r9 = 2}, kNotWritable, kR8);
+    check_equal(
+        call("VP.WR of CPUID_USER_VE", wr, {.rdx = kUserVe, .r8 = 1, .r9 = ~u64{0}}, kSuccess, kR8).r8, 0,
+        "  it was off");
+    check_equal(call("VP.RD of CPUID_USER_VE", rd, {.rdx = kUserVe}, kSuccess, kR8).r8, 1, "  it is on");
+    check_equal(call("VP.WR back", wr, {.rdx = kUserVe, .r9 = 1}, kSuccess, kR8).r8, 1, "  it was on");
+    check_equal(call("VP.RD again", rd, {.rdx = kUserVe, .r8 = 9}, kSuccess, kR8).r8, 0, "  it is off");
+}
+
 void cpuid_ve()
 {
     const u64 leaf = number(TdgLeaf::VP_CPUIDVE_SET);
@@ -191,6 +214,7 @@ bool guest_main(const Machine& machine)
     measurement(machine);
     accept_refusals(machine);
     metadata(machine);
+    vcpu_metadata();
     cpuid_ve();
     return failures() == 0;
 }

@@ -70,7 +70,7 @@ class Demo(unittest.TestCase):
 
 class Guests(unittest.TestCase):
     def test_guests_that_test_themselves(self):
-        for name in ("tdvmcall_args", "leaves", "mmio_decode", "user"):
+        for name in ("tdvmcall_args", "leaves", "mmio_decode", "user", "virtualized", "virtualized_values"):
             with self.subTest(guest=name):
                 result = run("--vm", "td", *image(name))
                 self.assertEqual(result.returncode, 0, result.stdout[-2000:] + result.stderr)
