@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "kvm/backend_tdx/tdx.h"
+#include "kvm/hypercall.h"
 #include "spec/vmx.h"
 
 namespace seamless::kvm {
@@ -182,23 +183,12 @@ Handled tdx_emulate_instruction_call(Vcpu& vcpu, u32 reason)
 Handled tdx_emulate_vmcall(Vcpu& vcpu)
 {
     VcpuTdx& tdx = *vcpu.tdx;
-    const u64 nr = tdx.args.r10, gpa = tdx.args.r11, pages = tdx.args.r12, attributes = tdx.args.r13;
-    constexpr u64 kVapicPollIrq = 1;
-    if (nr == kVapicPollIrq) {
-        tdx.args.r10 = 0;
+    const auto result =
+        kvm_hypercall(vcpu, {.nr = tdx.args.r10, .args = {tdx.args.r11, tdx.args.r12, tdx.args.r13}});
+    if (result) {
+        tdx.args.r10 = *result;
         return kResume;
     }
-    if (nr != KVM_HC_MAP_GPA_RANGE || !(vcpu.vm().hypercall_exit_enabled & bit(KVM_HC_MAP_GPA_RANGE))) {
-        tdx.args.r10 = ~KVM_ENOSYS + 1;
-        return kResume;
-    }
-    if (!aligned(gpa, kPageSize) || pages == 0 || gpa_of(gfn_of(Gpa(gpa)) + pages).value() <= gpa) {
-        tdx.args.r10 = ~u64{EINVAL} + 1;
-        return kResume;
-    }
-    kvm_run& run = vcpu.run();
-    run.exit_reason = KVM_EXIT_HYPERCALL;
-    run.hypercall = {.nr = nr, .args = {gpa, pages, attributes, 0, 0, 0}, .ret = 0, .flags = 1};
     vcpu.complete_userspace_io = [](Vcpu& v) -> Handled {
         v.tdx->args.r10 = v.run().hypercall.ret;
         return kResume;

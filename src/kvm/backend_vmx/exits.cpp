@@ -6,6 +6,7 @@
 #include "base/table.h"
 #include "kvm/backend_vmx/vmx.h"
 #include "kvm/emulate.h"
+#include "kvm/hypercall.h"
 #include "kvm/mmu/mmu.h"
 #include "mem/guest_access.h"
 
@@ -267,10 +268,30 @@ Handled handle_xsetbv(Vcpu& vcpu)
     return handle_skip(vcpu);
 }
 
+bool in_long_mode(Vcpu& vcpu)
+{
+    const u32 cs = vmcs(vcpu).seg[static_cast<unsigned>(Seg::cs)].ar;
+    return (vmcs(vcpu).efer & efer::LMA) && (cs & segment_ar::L);
+}
+
+Handled end_vmcall(Vcpu& vcpu, u64 result)
+{
+    context(vcpu)[Gpr::rax] = in_long_mode(vcpu) ? result : static_cast<u32>(result);
+    return handle_skip(vcpu);
+}
+
 Handled handle_vmcall(Vcpu& vcpu)
 {
-    context(vcpu)[Gpr::rax] = ~KVM_ENOSYS + 1;
-    return handle_skip(vcpu);
+    const cpu::GuestContext& c = context(vcpu);
+    const u32 ss = vmcs(vcpu).seg[static_cast<unsigned>(Seg::ss)].ar;
+    const auto result = kvm_hypercall(vcpu, {.nr = c[Gpr::rax],
+                                             .args = {c[Gpr::rbx], c[Gpr::rcx], c[Gpr::rdx]},
+                                             .long_mode = in_long_mode(vcpu),
+                                             .cpl = static_cast<unsigned>(field(ss, 6, 5))});
+    if (result)
+        return end_vmcall(vcpu, *result);
+    vcpu.complete_userspace_io = [](Vcpu& v) { return end_vmcall(v, v.run().hypercall.ret); };
+    return kToUser;
 }
 
 Handled handle_ept_violation(Vcpu& vcpu)
