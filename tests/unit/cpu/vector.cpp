@@ -41,6 +41,19 @@ INSTANTIATE_TEST_SUITE_P(Modes, Vector, testing::Values(cpu::EngineMode::step, c
                              return mode.param == cpu::EngineMode::step ? "step" : "full";
                          });
 
+// Whatever the host has.
+TEST_P(Vector, ThereIsNoAvx512)
+{
+    EXPECT_EQ(cpu::native_cpuid(7, 0).ebx & (bit(16) | bits(31, 30)), 0u);
+    EXPECT_EQ(cpu::supported_xcr0() & bits(7, 5), 0u);
+    machine.run({0x62, 0xf1, 0x7c, 0x48, 0x28, 0x03}); // vmovaps zmm0,[rbx]
+    EXPECT_EQ(machine.handled_vector(), static_cast<int>(spec::Vector::UD));
+    machine.gpr(Gpr::rcx) = machine.gpr(Gpr::rdx) = 0;
+    machine.gpr(Gpr::rax) = 0xe7;
+    machine.run({0x0f, 0x01, 0xd1}); // xsetbv
+    EXPECT_EQ(machine.vmcs.exit_reason & 0xffff, static_cast<u32>(ExitReason::XSETBV)) << "KVM's to refuse";
+}
+
 TEST_P(Vector, GathersTheSelectedElements)
 {
     for (u32 i = 0; i < 8; ++i) {
