@@ -128,6 +128,22 @@ robot_ve:
     .byte 0x66, 0x0f, 0x01, 0xcc
     incq 136(%rbp)
     movq %r9, 144(%rbp)
+    movq %rcx, 168(%rbp)
+    movq %rdx, 176(%rbp)
+    movq %r8, 184(%rbp)
+    movq %r10, 192(%rbp)
+    btq $47, %r9
+    jc 2f
+    movq %r9, %rcx              # private memory: accept the page, and again
+    andq $-4096, %rcx
+    movl $6, %eax
+    .byte 0x66, 0x0f, 0x01, 0xcc
+    movq %rax, 152(%rbp)
+    testq %rax, %rax
+    jz 1f
+    addq $3, 88(%rsp)           # not its page: the access is left out
+    jmp 1f
+2:  addq $3, 88(%rsp)
     movq %r9, %r14
     shrl %edx
     andl $1, %edx
@@ -151,7 +167,6 @@ robot_ve:
     popq %rdx
     popq %rcx
     popq %rax
-    addq $3, (%rsp)
     iretq
 
 robot_interrupt:
@@ -189,9 +204,10 @@ td_robot_end:
 
 namespace seamless::abi {
 
-static_assert(offsetof(Mailbox, stop) == 120 && offsetof(Mailbox, rounds) == 160);
+static_assert(offsetof(Mailbox, stop) == 120 && offsetof(Mailbox, rounds) == 160 &&
+              offsetof(Mailbox, ve_gla) == 184);
 
-TdRobot::TdRobot(Host& h, unsigned count, bool map_gpa) : host(h)
+TdRobot::TdRobot(Host& h, unsigned count, bool map_gpa, u64 attributes) : host(h)
 {
     rig::fill_boot_page(boot_, td_robot_begin, td_robot_end);
     rig::fill_page_tables(tables_);
@@ -201,7 +217,7 @@ TdRobot::TdRobot(Host& h, unsigned count, bool map_gpa) : host(h)
     if (map_gpa) {
         EXPECT_EQ(td_.enable(KVM_CAP_EXIT_HYPERCALL, bit(KVM_HC_MAP_GPA_RANGE)), 0);
     }
-    EXPECT_EQ(td_.init(), 0);
+    EXPECT_EQ(td_.init(attributes), 0);
     for (unsigned n = 0; n < count; ++n)
         add_vcpu(n);
     (void)add_private(0, rig::kTdBoot, boot_);

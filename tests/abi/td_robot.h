@@ -30,8 +30,9 @@ struct Mailbox {
     u64 interrupts; // 128: taken on vector 40H
     u64 ve_count;   // 136
     u64 ve_gpa;     // 144
-    u64 ve_status;  // 152: what the host answered the access
+    u64 ve_status;  // 152: what the host answered the access, or the module TDG.MEM.PAGE.ACCEPT
     u64 rounds;     // 160: of hammer and copy
+    u64 ve_reason, ve_qualification, ve_gla, ve_instruction; // 168: the rest of VE_INFO
 };
 
 class TdRobot {
@@ -47,7 +48,8 @@ class TdRobot {
     static constexpr u64 kMask = 0xfc00; // R10 to R15 go to the host and come back
     static constexpr u8 kVector = 0x40;
 
-    explicit TdRobot(Host& host, unsigned vcpus = 1, bool map_gpa = true);
+    explicit TdRobot(Host& host, unsigned vcpus = 1, bool map_gpa = true,
+                     u64 attributes = spec::td_attributes::SEPT_VE_DISABLE);
     // Runs until the order is done, and `on_exit` (exits but the report) says to go on. The registers are
     // in the mailbox.
     using OnExit = std::function<bool(kvm_run&)>;
