@@ -195,16 +195,16 @@ constexpr CpuidRow kLeaves[] = {
     {"leaf 0x40000000: the hypervisor's", 0x40000000, 0, kVe, {}, {}},
     {"leaf 0x4fffffff: the hypervisor's", 0x4fffffff, 0, kVe, {}, {}},
 };
-constexpr CpuidRow kVeLeaves[] = { // and what they are with REDUCE_VE
-    {"leaf 2",          2, 0, kVe, {}, {}},
-    {"leaf 6",          6, 0, kVe, {}, {}},
-    {"leaf 9",          9, 0, kVe, {}, {}},
-    {"leaf 0xb",        0xb, 0, kVe, {}, {}},
-    {"leaf 0xf",        0xf, 0, kVe, {}, {}},
-    {"leaf 0x16",       0x16, 0, kVe, {}, {}},
-    {"leaf 0x1f",       0x1f, 0, kVe, {}, {}},
-    {"leaf 0x80000002", 0x80000002, 0, kVe, {}, {}},
-    {"leaf 0x80000005", 0x80000005, 0, kVe, {}, {}},
+constexpr CpuidRow kVeLeaves[] = { // #VE, and with REDUCE_VE these values
+    {"leaf 2",          2, 0, kOk, kExact, {0x00feff01, 0, 0, 0}},
+    {"leaf 6: ARAT",    6, 0, kOk, kExact, {4, 0, 0, 0}},
+    {"leaf 9",          9, 0, kOk, kExact, {}},
+    {"leaf 0xb.1",      0xb, 1, kOk, {0, 0, 0xff, kAll}, {0, 0, 1, 0}},
+    {"leaf 0xf",        0xf, 0, kOk, kExact, {}},
+    {"leaf 0x16",       0x16, 0, kOk, kExact, {}},
+    {"leaf 0x1f.2",     0x1f, 2, kOk, {0, 0, 0xff, kAll}, {0, 0, 2, 0}},
+    {"leaf 0x80000002: Intel TDX", 0x80000002, 0, kOk, {kAll, kAll, kAll, 0}, {0x65746e49, 0x4454206c, 0x20202058, 0}},
+    {"leaf 0x80000005", 0x80000005, 0, kOk, kExact, {}},
 };
 // clang-format on
 
@@ -227,7 +227,7 @@ void cpuid_leaves()
     for (const CpuidRow& row : kLeaves)
         check_leaf(row, row.how);
     for (const CpuidRow& row : kVeLeaves)
-        check_leaf(row, row.how);
+        check_leaf(row, kVe);
     // Size and components follow XFAM.
     TdcallRegisters xfam{.rdx = 0x1110000300000001};
     check_equal(tdcall(TdgLeaf::VM_RD, xfam), kSuccess, "VM.RD of XFAM");
@@ -250,7 +250,7 @@ void reduce_ve()
     check_equal(value_of(read_msr(0x8b)), 0xffffffff, "BIOS_SIGN_ID");
     check_equal(value_of(read_msr(0x3a)), 1, "FEATURE_CONTROL is locked");
     for (const CpuidRow& row : kVeLeaves)
-        check_leaf(row, kOk);
+        check_leaf(row, row.how);
 
     constexpr ProbeCode kReadCr4{{0x0f, 0x20, 0xe0}, 3}, kWriteCr4{{0x0f, 0x22, 0xe0}, 3};
     const u64 cr4 = probe(kReadCr4).registers.rax;

@@ -35,9 +35,12 @@ constexpr CpuidRow kConfigRows[] = {
 // Leaves with values that nobody chooses.
 constexpr CpuidRow kFixedRows[] = {
     {0, kNone,          {kMaxLeaf, 0x756e6547, 0x6c65746e, 0x49656e69}, {kAll, kAll, kAll, kAll}},
+    {2, kNone,          {0x00feff01, 0, 0, 0},                          {kAll, kAll, kAll, kAll}}, // these raise #VE at first
+    {6, kNone,          {4, 0, 0, 0},                                   {kAll, kAll, kAll, kAll}},
     {0x21, 0,           {0, 0x65746e49, 0x20202020, 0x5844546c},        {kAll, kAll, kAll, kAll}},
     {0x80000000, kNone, {kMaxExtendedLeaf, 0, 0, 0},                    {kAll, kAll, kAll, kAll}},
     {0x80000001, kNone, {0, 0, 0x121, 0x2c100000},                      {kAll, kAll, kAll, kAll}},
+    {0x80000002, kNone, {0x65746e49, 0x4454206c, 0x20202058, 0},        {kAll, kAll, kAll, kAll}},
     {0x80000006, kNone, {0, 0, 0x7040, 0},                              {kAll, kAll, kAll, kAll}},
     {0x80000007, kNone, {0, 0, 0, 0x100},                               {kAll, kAll, kAll, kAll}},
 };
