@@ -29,10 +29,10 @@ def gdb_script(address, commands, *, elf=None, limit=LIMIT, background=False):
 class Guest:
     """`seamless run` with a port for gdb. In a with statement; wait() gives its status."""
 
-    def __init__(self, *arguments, wait=True, limit=LIMIT - 20):
+    def __init__(self, *arguments, wait=True, limit=LIMIT - 20, port=("--gdb", "0")):
         self.out, self.err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
         timeout = () if "--timeout" in arguments else ("--timeout", str(limit))
-        self.process = subprocess.Popen([SEAMLESS, "run", *timeout, "--gdb", "0", *(("-S",) if wait else ()), *map(str, arguments)],
+        self.process = subprocess.Popen([SEAMLESS, "run", *timeout, *port, *(("-S",) if wait else ()), *map(str, arguments)],
                                         stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.err)
         self.address = None
         while self.address is None:

@@ -5,19 +5,22 @@ folder with the guests' images. Exits with 77, after a word why, where there is 
 import os
 import pathlib
 import re
+import signal
 import socket
 import subprocess
 import sys
 import time
 import unittest
 
-from gdb_session import GDB, SEAMLESS, Guest
+from gdb_session import GDB, SEAMLESS, Guest, gdb_script
 
 GUESTS = pathlib.Path(os.environ["GUESTS"])
 ELF = GUESTS / "objects" / "seamless.elf"
 SMP = GUESTS / "objects" / "smp.elf"
+HANG = GUESTS / "objects" / "hang.elf"
 TESTDEV = ("--device", "testdev,gpa=0xfe000000,size=0x2000")
 MAIN = "*_ZN8seamless5guest10guest_mainERKNS0_7MachineE"
+END = "*_ZN8seamless5guest9end_guestEb"
 HANDLE_VE = "*_ZN8seamless5guest9handle_veERNS0_5FrameE"
 KINDS = ("td", "plain")
 
@@ -30,6 +33,13 @@ def value(said, name):
     """What `p/x $name` printed last."""
     found = re.findall(rf"^VALUE {name} (\S+)$", said, re.MULTILINE)
     return int(found[-1], 16) if found else None
+
+
+def until(condition, limit=60):
+    end = time.monotonic() + limit
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    return condition()
 
 
 def show(*names):
@@ -111,6 +121,30 @@ class Breakpoints(unittest.TestCase):
                 self.assertEqual(guest.wait(), 0, guest.errors())
 
 
+    def test_watchpoints_for_reads_and_for_any_access(self):
+        # At the entry of a function, RSP points to what its RET will read; END is called next, so that CALL writes the same place.
+        for kind in KINDS:
+            with self.subTest(kind=kind), Guest("--vm", kind) as guest:
+                said = guest.gdb(f"break {MAIN}", "continue", "delete", "set $slot = $rsp", "rwatch -l *(unsigned long*)$slot", "continue", *show("rip"),
+                                 'printf "VALUE target %#lx\\n", *(unsigned long*)$slot', "delete", "awatch -l *(unsigned long*)$slot", "continue", *show("rip"),
+                                 "info symbol $rip", "delete", "continue", elf=ELF)
+                self.assertRegex(said, r"Hardware read watchpoint 2: .*\n\nValue = \d+\n")
+                rips = [int(x, 16) for x in re.findall(r"^VALUE rip (\S+)$", said, re.MULTILINE)]
+                self.assertEqual(len(rips), 2, said)
+                self.assertEqual(rips[0], value(said, "target"), "RET was the first to read it\n" + said)
+                self.assertRegex(said, r"Hardware access \(read/write\) watchpoint 3: .*\n\nOld value = \d+\nNew value = \d+\n")
+                self.assertIn("end_guest(bool) in section", said)
+                self.assertIn("exited normally", said)
+                self.assertEqual(guest.wait(), 0, guest.errors())
+
+    def test_access_watchpoint_tells_of_reads(self):
+        for kind in KINDS:
+            with self.subTest(kind=kind), Guest("--vm", kind) as guest:
+                said = guest.gdb(f"break {MAIN}", "continue", "delete", "awatch -l *(unsigned long*)$rsp", "continue", "delete", "continue", elf=ELF)
+                self.assertRegex(said, r"Hardware access \(read/write\) watchpoint 2: .*\n\nValue = \d+\n")
+                self.assertEqual(guest.wait(), 0, guest.errors())
+
+
 class Memory(unittest.TestCase):
     def test_linear_and_physical_and_written(self):
         for kind in KINDS:
@@ -127,6 +161,27 @@ class Memory(unittest.TestCase):
                 self.assertRegex(said, r"secure EPT level 0 .*MAPPED|EPT +level 0 .*rwx" if kind == "td" else r"EPT +level \d .*rwx")
                 self.assertRegex(said, r"at 0x[0-9a-f]+ of the host")
                 self.assertEqual(guest.wait(), 0, guest.errors())
+
+    def test_entry_of_a_device_after_its_first_access(self):
+        with Guest("--vm", "td", *TESTDEV) as guest:
+            said = guest.gdb(f"break {MAIN}", "continue", "monitor walk-gpa 0x8000fe000000", "echo AFTER\\n", f"break {END}", "continue",
+                             "monitor walk-gpa 0x8000fe000000", "monitor history 0xfe000000", "delete", "continue", elf=ELF)
+            before, after = said.split("AFTER")
+            self.assertNotIn("KVM's entry for MMIO", before, said)
+            self.assertRegex(before, r"shared EPT level \d .*suppress-#VE set: an access exits as EPT violation")
+            self.assertRegex(after, r"shared EPT level 0 .* = 0x00000000fe0000\d\d  KVM's entry for MMIO, suppress-#VE clear: an access becomes #VE")
+            marks = re.findall(r"mark_mmio_spte +gfn=(\S+) spte=(0x\S+)", after)
+            self.assertEqual(len(marks), 1, said)
+            self.assertEqual(int(marks[0][0], 16), 0xfe000, said)
+            walked = re.search(r"shared EPT level 0 +\[0x[0-9a-f]+\] = (0x[0-9a-f]+)", after).group(1)
+            self.assertEqual(int(marks[0][1], 16), int(walked, 16), "the entry that the history tells of is the one that is there\n" + said)
+            outcomes = re.findall(r"ept_violation +gpa=0x8000fe000\S+ .* suppress_ve=(\d) outcome=(\w+)", after)
+            self.assertEqual(outcomes[0], ("1", "exit"), said)
+            self.assertGreater(len(outcomes), 1, said)
+            self.assertEqual(set(outcomes[1:]), {("0", "ve")}, said)
+            self.assertLess(after.index("outcome=exit"), after.index("mark_mmio_spte"), said)
+            self.assertLess(after.index("mark_mmio_spte"), after.index("outcome=ve"), said)
+            self.assertEqual(guest.wait(), 0, guest.errors())
 
     def test_facts_of_the_td(self):
         with Guest("--vm", "td") as guest:
@@ -171,6 +226,40 @@ class Attaching(unittest.TestCase):
                     self.assertNotEqual(value(said, "rip"), None, said)
                     self.assertIsNone(guest.process.poll(), guest.errors())
                 guest.gdb("kill")
+                self.assertEqual(guest.wait(), 0, guest.errors())
+
+    def test_control_c_stops_a_running_guest(self):
+        for kind in KINDS:
+            with self.subTest(kind=kind), Guest("--vm", kind, *image("hang")) as guest:
+                gdb = gdb_script(guest.address, ("continue", *show("rip"), "x/2i $rip", "info symbol $rip", "continue", "kill"), elf=HANG, background=True)
+                try:
+                    for _ in range(2):  # the second `continue` is interrupted as the first
+                        self.assertTrue(until(lambda: "hanging" in guest.console()), guest.errors())
+                        time.sleep(1)
+                        self.assertIsNone(gdb.poll(), "the guest runs, and gdb waits")
+                        gdb.send_signal(signal.SIGINT)
+                    said = gdb.communicate(timeout=60)[0]
+                finally:
+                    gdb.kill()
+                self.assertEqual(said.count("received signal SIGINT"), 2, said)
+                self.assertIn("guest_main", said)
+                self.assertNotEqual(value(said, "rip"), None, said)
+                self.assertEqual(guest.wait(), 0, guest.errors())
+
+    def test_the_port_that_s_stands_for(self):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", 1234))
+            except OSError:
+                self.skipTest("somebody has port 1234")
+        for kind in KINDS:
+            with self.subTest(kind=kind), Guest("--vm", kind, port=("-s",)) as guest:  # and -S
+                self.assertEqual(guest.address.rsplit(":", 1)[1], "1234")
+                time.sleep(0.5)
+                self.assertEqual(guest.console(), "", "it waits")
+                said = guest.gdb(*show("rip"), f"break {MAIN}", "continue", "delete", "continue", elf=ELF)
+                self.assertEqual(value(said, "rip"), 0xfffffff0, said)
+                self.assertIn("exited normally", said)
                 self.assertEqual(guest.wait(), 0, guest.errors())
 
     def test_connection_that_breaks_lets_the_guest_go(self):
