@@ -165,10 +165,11 @@ Result<Flow, Fault> xsave(Core& core, const Instruction& insn)
 {
     TRY(check_available(core, true));
     const CpuState& s = core.state();
+    const bool supervisor = is_supervisor_form(insn);
+    TRY(check_supervisor_form(core, supervisor));
     const Gva gva = TRY(area_address(core, insn, 64));
-    const u64 mask = requested(s) & s.xcr0;
-    const bool compact =
-        insn.z.mnemonic == ZYDIS_MNEMONIC_XSAVEC || insn.z.mnemonic == ZYDIS_MNEMONIC_XSAVEC64;
+    const u64 mask = requested(s) & (supervisor ? s.xcr0 | s.xss : s.xcr0);
+    const bool compact = supervisor || insn.z.meta.isa_set == ZYDIS_ISA_SET_XSAVEC;
     XsaveArea& area = core.xsave();
     u64 in_use = 0;
     for (u64 left = mask; left; left &= left - 1) {
@@ -178,7 +179,7 @@ Result<Flow, Fault> xsave(Core& core, const Instruction& insn)
     }
     u32 mxcsr = load_u32(area.bytes + kMxcsr);
     if (mxcsr != spec::kMxcsrReset && (mask & kSse) && compact)
-        in_use |= kSse; // XSAVEC's init optimisation looks at MXCSR too
+        in_use |= kSse; // the init optimisation of XSAVEC and XSAVES looks at MXCSR too
 
     u8 header[64] = {};
     TRY(core.mmu().read(gva + kHeader, header));
@@ -231,9 +232,9 @@ Result<Flow, Fault> xrstor(Core& core, const Instruction& insn)
 {
     TRY(check_available(core, true));
     const CpuState& s = core.state();
-    const Gva gva = TRY(area_address(core, insn, 64));
     const bool supervisor = is_supervisor_form(insn);
     TRY(check_supervisor_form(core, supervisor));
+    const Gva gva = TRY(area_address(core, insn, 64));
     const u64 mask = requested(s) & (supervisor ? s.xcr0 | s.xss : s.xcr0);
     u8 image[kLegacyBytes];
     TRY(core.mmu().read(gva, image));
