@@ -11,6 +11,8 @@ namespace {
 
 using spec::ExitReason;
 
+constexpr u64 kXfam = 0x1110000300000001, kAmx = u64{3} << 17;
+
 constexpr ProbeCode kRdmsr{{0x0f, 0x32}, 2}, kWrmsr{{0x0f, 0x30}, 2}, kCpuid{{0x0f, 0xa2}, 2};
 
 Probe read_msr(u32 msr) { return probe(kRdmsr, {.rcx = msr}); }
@@ -50,6 +52,7 @@ constexpr MsrRow kAlways[] = { // the same with and without REDUCE_VE
     {0x1b, kVe, kVe},                     // APIC_BASE
     {0x49, kGp, kOk},                     // PRED_CMD: the processor has nothing to read there
     {0x8c, kGp, kGp}, {0x98, kGp, kGp}, {0x9e, kGp, kGp},
+    {0xbc, kGp, kVe},                     // MISC_PACKAGE_CTLS: not on this processor
     {0xbd, kOk, kGp},                     // XAPIC_DISABLE_STATUS
     {0x10a, kOk, kGp},                    // ARCH_CAPABILITIES
     {0x195, kGp, kGp}, {0x276, kGp, kGp}, {0x480, kGp, kGp}, {0x500, kGp, kGp},
@@ -59,6 +62,7 @@ constexpr MsrRow kAlways[] = { // the same with and without REDUCE_VE
     {0x802, kVe, kGp},                    // the x2APIC id, without ENUM_TOPOLOGY
     {0x803, kVe, kVe}, {0x80d, kVe, kVe}, {0x830, kVe, kVe}, {0x838, kVe, kVe},
     {0x80a, kOk, kGp}, {0x810, kOk, kGp}, {0x818, kOk, kGp}, {0x827, kOk, kGp}, // PPR, ISR, TMR, IRR
+    {0xc80, kOk, kVe},                    // DEBUG_INTERFACE
     {0xd90, kGp, kGp}, {0xd93, kGp, kGp},
     {0x2000, kVe, kVe}, {0x40000000, kVe, kVe}, {0x4b564d00, kVe, kVe}, {0xc0002000, kVe, kVe},
     {0xc0000083, kVe, kVe},               // CSTAR
@@ -150,13 +154,17 @@ void features(u64 attributes)
         bool present;
         Ends if_present;
     };
+    TdcallRegisters xfam{.rdx = kXfam};
+    check_equal(tdcall(TdgLeaf::VM_RD, xfam), kSuccess, "VM.RD of XFAM");
     const Row rows[] = {
-        {0x198, test(leaf1.ecx, 7), kVe},   {0x19d, test(leaf1.ecx, 8), kVe},
-        {0x1f8, test(leaf1.ecx, 18), kVe},  {0x6e0, test(leaf1.ecx, 24), kVe},
-        {0x19a, test(leaf1.edx, 22), kVe},  {0x981, test(leaf7.ecx, 13), kVe},
-        {0x87, test(leaf7.edx, 18), kVe},   {0xc81, test(leaf7.ebx, 15), kVe},
-        {0xc8d, test(leaf7.ebx, 12), kVe},  {0xe1, test(leaf7.ecx, 5), kOk},
-        {0xc1, test(attributes, 63), kOk},  {0x186, test(attributes, 63), kOk},
+        {0x1c4, (xfam.r8 & kAmx) == kAmx, kOk}, {0x6a0, test(xfam.r8, 11), kOk},
+        {0x985, test(xfam.r8, 14), kOk},        {0x14ce, test(xfam.r8, 15), kOk},
+        {0x198, test(leaf1.ecx, 7), kVe},       {0x19d, test(leaf1.ecx, 8), kVe},
+        {0x1f8, test(leaf1.ecx, 18), kVe},      {0x6e0, test(leaf1.ecx, 24), kVe},
+        {0x19a, test(leaf1.edx, 22), kVe},      {0x981, test(leaf7.ecx, 13), kVe},
+        {0x87, test(leaf7.edx, 18), kVe},       {0xc81, test(leaf7.ebx, 15), kVe},
+        {0xc8d, test(leaf7.ebx, 12), kVe},      {0xe1, test(leaf7.ecx, 5), kOk},
+        {0xc1, test(attributes, 63), kOk},      {0x186, test(attributes, 63), kOk},
         {0x6e1, test(attributes, 30), kOk},
     };
     for (const Row& row : rows) {
@@ -229,7 +237,7 @@ void cpuid_leaves()
     for (const CpuidRow& row : kVeLeaves)
         check_leaf(row, kVe);
     // Size and components follow XFAM.
-    TdcallRegisters xfam{.rdx = 0x1110000300000001};
+    TdcallRegisters xfam{.rdx = kXfam};
     check_equal(tdcall(TdgLeaf::VM_RD, xfam), kSuccess, "VM.RD of XFAM");
     check_equal(cpuid(0xd).eax, xfam.r8 & 0x602e7, "CPUID leaf 0xd has XFAM's components");
     check_equal(cpuid(0xd).ebx, 576, "  with the size for XCR0");

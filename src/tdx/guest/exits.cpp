@@ -176,6 +176,8 @@ u64 msr_value(const Vcpu& vcpu, u32 msr)
         return vcpu.vmcs.debugctl & ~bit(13);
     case 0x802:
         return vcpu.x2apic_id;
+    case 0xc80: // IA32_DEBUG_INTERFACE: locked by the firmware
+        return bit(30);
     case 0xda0:
         return vcpu.context.xss;
     default: // PLATFORM_INFO, FEATURE_ENABLES; IA32_PERF_CAPABILITIES without PERFMON

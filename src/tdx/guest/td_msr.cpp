@@ -29,6 +29,7 @@ constexpr MsrRow kMsrs[] = {   // first, last, read, write, present if; read and
     {0x87, 0x87, ve, ve, MsrIf::pconfig},
     {0x8b, 0x8b, ve, ve, MsrIf::not_reduced, value, value},       // BIOS_SIGN_ID
     {0x8c, 0x8f, gp, gp}, {0x98, 0x9b, gp, gp}, {0x9e, 0x9e, gp, gp},
+    {0xbc, 0xbc, native, ve},                     // MISC_PACKAGE_CTLS
     {0xbd, 0xbd, value, gp},                      // XAPIC_DISABLE_STATUS
     {0xc1, 0xc8, native, native, MsrIf::perfmon},
     {0xce, 0xce, ve, ve, MsrIf::not_reduced, value, gp},          // PLATFORM_INFO
@@ -51,6 +52,7 @@ constexpr MsrRow kMsrs[] = {   // first, last, read, write, present if; read and
     {0x1a0, 0x1a0, value, ve, MsrIf::not_reduced, value, value},  // MISC_ENABLE
     {0x1a6, 0x1a7, native, native, MsrIf::perfmon},
     {0x1b0, 0x1b2, ve, ve, MsrIf::not_reduced},
+    {0x1c4, 0x1c5, native, native, MsrIf::xfd},   // XFD, XFD_ERR
     {0x1d9, 0x1d9, value, value},                 // DEBUGCTL
     {0x1f8, 0x1fa, ve, ve, MsrIf::dca},
     {0x200, 0x275, ve, ve, MsrIf::mtrr}, {0x276, 0x276, gp, gp},
@@ -82,10 +84,12 @@ constexpr MsrRow kMsrs[] = {   // first, last, read, write, present if; read and
     {0x83f, 0x83f, native, native},               // SELF_IPI
     {0x840, 0x8ff, gp, gp},
     {0x981, 0x984, ve, ve, MsrIf::tme}, {0x985, 0x98a, native, native, MsrIf::uintr},
+    {0xc80, 0xc80, value, ve},                    // DEBUG_INTERFACE
     {0xc81, 0xc83, ve, ve, MsrIf::rdt_a}, {0xc8d, 0xc8f, ve, ve, MsrIf::rdt_m}, {0xc90, 0xd8f, ve, ve, MsrIf::rdt_a},
     {0xd90, 0xd90, gp, gp}, {0xd93, 0xd93, gp, gp},
     {0xda0, 0xda0, value, value},                 // XSS
     {0x1200, 0x12ff, gp, gp}, {0x14ce, 0x14cf, gp, gp}, {0x1500, 0x151f, gp, gp}, {0x1600, 0x161f, gp, gp},
+    {0x1b01, 0x1b01, native, native},             // UARCH_MISC_CTL
     {0xc0000080, 0xc0000080, native, value},      // EFER
     {0xc0000081, 0xc0000082, native, native},     // STAR, LSTAR
     {0xc0000083, 0xc0000083, ve, ve},             // CSTAR
@@ -128,6 +132,8 @@ bool present(const Td& td, MsrIf condition)
         return td.attributes & spec::td_attributes::PKS;
     case MsrIf::uintr:
         return td.xfam & spec::xfam::UINTR;
+    case MsrIf::xfd:
+        return (td.xfam & spec::xfam::AMX) == spec::xfam::AMX;
     case MsrIf::cet:
         return td.xfam & spec::xfam::CET;
     default:

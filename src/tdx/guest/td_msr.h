@@ -35,6 +35,7 @@ enum class MsrIf : u8 {
     pks,
     uintr,
     cet,
+    xfd,
     waitpkg
 };
 
