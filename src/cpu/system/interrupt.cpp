@@ -95,32 +95,7 @@ u64 iret_flags(const CpuState& s, unsigned size)
     return size == 2 ? writable & 0xffff : writable;
 }
 
-} // namespace
-
-Result<Flow, Fault> int_n(Core& core, const Instruction& insn)
-{
-    return software_event(core, insn, static_cast<u8>(insn.operands[0].imm.value.u),
-                          info::SOFTWARE_INTERRUPT);
-}
-
-Result<Flow, Fault> int1(Core& core, const Instruction& insn)
-{
-    return software_event(core, insn, static_cast<u8>(Vector::DB), info::PRIVILEGED_SOFTWARE_EXCEPTION);
-}
-
-Result<Flow, Fault> int3(Core& core, const Instruction& insn)
-{
-    return software_event(core, insn, static_cast<u8>(Vector::BP), info::SOFTWARE_EXCEPTION);
-}
-
-Result<Flow, Fault> into(Core& core, const Instruction& insn)
-{
-    if (!(core.state().rflags & rf::OF))
-        return Flow::next;
-    return software_event(core, insn, static_cast<u8>(Vector::OF), info::SOFTWARE_EXCEPTION);
-}
-
-Result<Flow, Fault> iret(Core& core, const Instruction& insn)
+Result<Flow, Fault> return_from_event(Core& core, const Instruction& insn)
 {
     CpuState& s = core.state();
     const unsigned size = insn.z.operand_width / 8;
@@ -152,8 +127,42 @@ Result<Flow, Fault> iret(Core& core, const Instruction& insn)
     s.rflags = (s.rflags & ~writable) | (flags & writable) | rf::FIXED1;
     s.segment(Seg::cs) = cs;
     s.rip = size == 8 ? rip : truncate(rip, size);
-    s.interruptibility &= ~spec::interruptibility::NMI;
     return Flow::stay;
+}
+
+} // namespace
+
+Result<Flow, Fault> int_n(Core& core, const Instruction& insn)
+{
+    return software_event(core, insn, static_cast<u8>(insn.operands[0].imm.value.u),
+                          info::SOFTWARE_INTERRUPT);
+}
+
+Result<Flow, Fault> int1(Core& core, const Instruction& insn)
+{
+    return software_event(core, insn, static_cast<u8>(Vector::DB), info::PRIVILEGED_SOFTWARE_EXCEPTION);
+}
+
+Result<Flow, Fault> int3(Core& core, const Instruction& insn)
+{
+    return software_event(core, insn, static_cast<u8>(Vector::BP), info::SOFTWARE_EXCEPTION);
+}
+
+Result<Flow, Fault> into(Core& core, const Instruction& insn)
+{
+    if (!(core.state().rflags & rf::OF))
+        return Flow::next;
+    return software_event(core, insn, static_cast<u8>(Vector::OF), info::SOFTWARE_EXCEPTION);
+}
+
+// Behind it NMIs are not blocked any more, even if it raises an exception; a VM exit leaves it to be executed
+// again.
+Result<Flow, Fault> iret(Core& core, const Instruction& insn)
+{
+    const Result<Flow, Fault> done = return_from_event(core, insn);
+    if (done || done.error() == Fault::exception)
+        core.state().interruptibility &= ~spec::interruptibility::NMI;
+    return done;
 }
 
 Result<Flow, Fault> syscall(Core& core, const Instruction& insn)

@@ -51,6 +51,31 @@ INSTANTIATE_TEST_SUITE_P(Modes, Interrupts, testing::Values(cpu::EngineMode::ste
                              return mode.param == cpu::EngineMode::step ? "step" : "full";
                          });
 
+// IRET with a frame of our own: RIP, CS, RFLAGS, RSP, SS.
+TEST_P(Interrupts, AnIretUnblocksNmisEvenIfItFaults)
+{
+    constexpr u64 kFrame = GuestMachine::kStack - 0x100, kBadCs = 0x78, kMissing = GuestMachine::kMemory;
+    constexpr u64 kBehind = GuestMachine::kCode + 2;
+    const auto run = [&](u64 cs, u64 rsp) {
+        const u64 frame[] = {kBehind, cs, 2, GuestMachine::kStack, GuestMachine::kDs};
+        for (unsigned i = 0; i < 5; ++i)
+            machine.put<u64>(kFrame + 8 * i, frame[i]);
+        machine.vmcs.rsp = rsp;
+        machine.vmcs.interruptibility = spec::interruptibility::NMI;
+        return machine.run({0x48, 0xcf});
+    };
+    EXPECT_EQ(run(GuestMachine::kCs, kFrame), ExitReason::VMCALL);
+    EXPECT_EQ(machine.vmcs.rip, kBehind);
+    EXPECT_EQ(machine.vmcs.interruptibility, 0u);
+    EXPECT_EQ(run(kBadCs, kFrame), ExitReason::VMCALL);
+    EXPECT_EQ(machine.handled_vector(), static_cast<int>(spec::Vector::GP));
+    EXPECT_EQ(machine.vmcs.interruptibility, 0u);
+    machine.put<u64>(GuestMachine::guest_pte(kFrame - kPageSize), kMissing | 7); // no EPT entry behind it
+    machine.lp.invept_all();
+    EXPECT_EQ(run(GuestMachine::kCs, kFrame - kPageSize), ExitReason::EPT_VIOLATION);
+    EXPECT_EQ(machine.vmcs.interruptibility, spec::interruptibility::NMI) << "it will be executed again";
+}
+
 TEST_P(Interrupts, InjectionGoesThroughTheIdt)
 {
     machine.vmcs.entry_intr_info = spec::intr_info::VALID | spec::intr_info::EXTERNAL | 0x41;
