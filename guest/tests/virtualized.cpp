@@ -86,6 +86,8 @@ void features()
     check_end(probe(kUmwait, {.rcx = 1}), wait, {}, 0, 4, "UMWAIT as CPUID says");
 }
 
+constexpr u64 kXfam = 0x1110000300000001;
+
 u64 metadata(u64 field)
 {
     TdcallRegisters registers{.rdx = field};
@@ -167,8 +169,12 @@ void cr4()
     control_writes(kRows, kReadCr4, kWriteCr4, 4);
     const u64 before = probe(kReadCr4).registers.rax;
     check_equal(before & (kMce | kVmxe), kMce, "CR4 shows MCE, and hides VMXE");
+}
 
-    constexpr u64 kXfam = 0x1110000300000001;
+// Bits of features that a TD may or may not have.
+void cr4_features()
+{
+    const u64 before = probe(kReadCr4).registers.rax;
     const u64 xfam = metadata(kXfam);
     struct Feature {
         const char* name;
@@ -196,7 +202,7 @@ struct XcrRow {
 void xcr0()
 {
     constexpr ProbeCode kXsetbv{{0x0f, 0x01, 0xd1}, 3}, kXgetbv{{0x0f, 0x01, 0xd0}, 3};
-    constexpr u64 kXfam = 0x1110000300000001, kUser = 0x602e7; // what XCR0 can hold
+    constexpr u64 kUser = 0x602e7; // what XCR0 can hold
     static constexpr XcrRow kRows[] = {
         {"XSETBV of another register", 1, 1, Ends::gp},
         {"XSETBV without x87", 0, 2, Ends::gp},
@@ -241,6 +247,7 @@ bool guest_main(const Machine& machine)
     features();
     cr0();
     cr4();
+    cr4_features();
     xcr0();
     return failures() == 0;
 }

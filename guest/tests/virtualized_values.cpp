@@ -156,17 +156,19 @@ void features(u64 attributes)
     };
     TdcallRegisters xfam{.rdx = kXfam};
     check_equal(tdcall(TdgLeaf::VM_RD, xfam), kSuccess, "VM.RD of XFAM");
+    // clang-format off
     const Row rows[] = {
         {0x1c4, (xfam.r8 & kAmx) == kAmx, kOk}, {0x6a0, test(xfam.r8, 11), kOk},
-        {0x985, test(xfam.r8, 14), kOk},        {0x14ce, test(xfam.r8, 15), kOk},
-        {0x198, test(leaf1.ecx, 7), kVe},       {0x19d, test(leaf1.ecx, 8), kVe},
-        {0x1f8, test(leaf1.ecx, 18), kVe},      {0x6e0, test(leaf1.ecx, 24), kVe},
-        {0x19a, test(leaf1.edx, 22), kVe},      {0x981, test(leaf7.ecx, 13), kVe},
-        {0x87, test(leaf7.edx, 18), kVe},       {0xc81, test(leaf7.ebx, 15), kVe},
-        {0xc8d, test(leaf7.ebx, 12), kVe},      {0xe1, test(leaf7.ecx, 5), kOk},
-        {0xc1, test(attributes, 63), kOk},      {0x186, test(attributes, 63), kOk},
+        {0x985, test(xfam.r8, 14), kOk}, {0x14ce, test(xfam.r8, 15), kOk},
+        {0x198, test(leaf1.ecx, 7), kVe}, {0x19d, test(leaf1.ecx, 8), kVe},
+        {0x1f8, test(leaf1.ecx, 18), kVe}, {0x6e0, test(leaf1.ecx, 24), kVe},
+        {0x19a, test(leaf1.edx, 22), kVe}, {0x981, test(leaf7.ecx, 13), kVe},
+        {0x87, test(leaf7.edx, 18), kVe}, {0xc81, test(leaf7.ebx, 15), kVe},
+        {0xc8d, test(leaf7.ebx, 12), kVe}, {0xe1, test(leaf7.ecx, 5), kOk},
+        {0xc1, test(attributes, 63), kOk}, {0x186, test(attributes, 63), kOk},
         {0x6e1, test(attributes, 30), kOk},
     };
+    // clang-format on
     for (const Row& row : rows) {
         print("MSR ", Hex{row.msr}, row.present ? " of a feature: " : " of an absent feature: ");
         check_read(row.msr, row.present ? row.if_present : kGp);
