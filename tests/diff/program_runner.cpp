@@ -132,8 +132,12 @@ void ProgramRunner::set_registers(const Program& program)
     machine_.reset_state();
     cpu::Vmcs& vmcs = machine_.vmcs;
     vmcs.pin_based |= spec::pin::EXTERNAL_INTERRUPT_EXITING;
-    if (program.user)
+    if (program.user) {
         machine_.user_mode();
+        // An IRET to users takes away what is not theirs: a program that looks would see whether one came.
+        for (const spec::Seg seg : {spec::Seg::ds, spec::Seg::es, spec::Seg::fs, spec::Seg::gs})
+            vmcs.seg[static_cast<unsigned>(seg)] = vmcs.seg[static_cast<unsigned>(spec::Seg::ss)];
+    }
     vmcs.seg[static_cast<unsigned>(spec::Seg::fs)].base = program.fs_base;
     vmcs.seg[static_cast<unsigned>(spec::Seg::gs)].base = program.gs_base;
     vmcs.rip = program.start;
