@@ -50,6 +50,10 @@ robot_next:
     je robot_halt_awake
     cmpl $6, %eax
     je robot_copy
+    cmpl $7, %eax
+    je robot_cpuid
+    cmpl $8, %eax
+    je robot_rdtsc
 robot_done:
     movq %rax, 8(%rbp)
     movq %rcx, 16(%rbp)
@@ -97,6 +101,15 @@ robot_copy:
     cmpq $0, 120(%rbp)
     je robot_copy
     jmp robot_done
+robot_cpuid:
+    movq 8(%rbp), %rax
+    cpuid
+    jmp robot_done
+robot_rdtsc:
+    rdtsc
+    shlq $32, %rdx
+    orq %rdx, %rax
+    jmp robot_done
 robot_halt_awake:
     movq 8(%rbp), %rax
     sti
@@ -132,7 +145,9 @@ robot_ve:
     movq %rdx, 176(%rbp)
     movq %r8, 184(%rbp)
     movq %r10, 192(%rbp)
-    btq $47, %r9
+    btq $47, %r9                # the shared bit of either width
+    jc 2f
+    btq $51, %r9
     jc 2f
     movq %r9, %rcx              # private memory: accept the page, and again
     andq $-4096, %rcx
@@ -207,17 +222,20 @@ namespace seamless::abi {
 static_assert(offsetof(Mailbox, stop) == 120 && offsetof(Mailbox, rounds) == 160 &&
               offsetof(Mailbox, ve_gla) == 184);
 
-TdRobot::TdRobot(Host& h, unsigned count, bool map_gpa, u64 attributes) : host(h)
+TdRobot::TdRobot(Host& h, unsigned count, bool map_gpa, u64 attributes, u32 width, u64 tsc_khz) : host(h)
 {
     rig::fill_boot_page(boot_, td_robot_begin, td_robot_end);
-    rig::fill_page_tables(tables_);
+    rig::fill_page_tables(tables_, bit(width - 1));
     EXPECT_GE(td_.create(host.sys), 0);
     vm = td_.vm;
     EXPECT_EQ(td_.enable_apics(), 0);
     if (map_gpa) {
         EXPECT_EQ(td_.enable(KVM_CAP_EXIT_HYPERCALL, bit(KVM_HC_MAP_GPA_RANGE)), 0);
     }
-    EXPECT_EQ(td_.init(attributes), 0);
+    if (tsc_khz) {
+        EXPECT_EQ(host.ioctl(vm, KVM_SET_TSC_KHZ, tsc_khz), 0);
+    }
+    EXPECT_EQ(td_.init(attributes, width), 0);
     for (unsigned n = 0; n < count; ++n)
         add_vcpu(n);
     (void)add_private(0, rig::kTdBoot, boot_);

@@ -23,6 +23,8 @@ struct Mailbox {
         hammer = 4,     // store 1, 2, 3... to (RDI) until `stop`
         halt_awake = 5, // as tdcall, with interrupts enabled
         copy = 6,       // load RBX from (RDI), store it to (RSI), until `stop`
+        cpuid = 7,      // with RAX and RCX
+        rdtsc = 8,      // into RAX, all of it
     };
     u64 order;
     u64 rax, rcx, rdx, rbx, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15;
@@ -48,8 +50,9 @@ class TdRobot {
     static constexpr u64 kMask = 0xfc00; // R10 to R15 go to the host and come back
     static constexpr u8 kVector = 0x40;
 
+    // `width`: of guest-physical addresses, the shared bit included. `tsc_khz`: 0 leaves it as it comes.
     explicit TdRobot(Host& host, unsigned vcpus = 1, bool map_gpa = true,
-                     u64 attributes = spec::td_attributes::SEPT_VE_DISABLE);
+                     u64 attributes = spec::td_attributes::SEPT_VE_DISABLE, u32 width = 48, u64 tsc_khz = 0);
     // Runs until the order is done, and `on_exit` (exits but the report) says to go on. The registers are
     // in the mailbox.
     using OnExit = std::function<bool(kvm_run&)>;

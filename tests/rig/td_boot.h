@@ -46,14 +46,14 @@ inline void fill_boot_page(Memory& page, const u8* begin, const u8* end)
 }
 
 // PML4 and PDPT, for the first two pages at kTdTables.
-inline void fill_page_tables(Memory& tables)
+inline void fill_page_tables(Memory& tables, u64 shared = kTdShared)
 {
     constexpr u64 kTable = 3, kGib = 0x83;
     tables.put<u64>(0, (kTdTables + 0x1000) | kTable);
     for (u64 i = 0; i < 4; ++i)
         tables.put<u64>(0x1000 + 8 * i, i << 30 | kGib);
-    tables.put<u64>(0x1000 + 8 * 4, kTdShared | u64{3} << 30 | kGib);
-    tables.put<u64>(0x1000 + 8 * 5, kTdShared | kGib);
+    tables.put<u64>(0x1000 + 8 * 4, shared | u64{3} << 30 | kGib);
+    tables.put<u64>(0x1000 + 8 * 5, shared | kGib);
 }
 
 } // namespace seamless::rig
