@@ -22,6 +22,7 @@ constexpr u64 kInterruptHandler = 0xb000, kInterruptCount = 0xc000;
 constexpr u8 kGuestVector = 0x41;
 constexpr std::size_t kMostEvents = 300;
 constexpr u64 kMostInstructions = 400'000;
+constexpr u64 kMostInterrupts = 3'000; // seconds: where the engine does not count instructions
 constexpr u64 kPageTables = 0x7f0000; // the last of them, from the end of memory down
 constexpr u64 kTablePage = GuestMachine::guest_pte(kRegion);
 
@@ -160,7 +161,7 @@ void ProgramRunner::run(const Program& program, ProgramOutcome& out)
     while (step(program, out)) {
         if (out.events.size() >= kMostEvents)
             out.end = ProgramEnd::many_events;
-        else if (lp_.counters().instructions - before > kMostInstructions)
+        else if (lp_.counters().instructions - before > kMostInstructions || out.interrupts > kMostInterrupts)
             out.end = ProgramEnd::long_run;
         else
             continue;
