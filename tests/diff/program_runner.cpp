@@ -23,7 +23,7 @@ constexpr u8 kGuestVector = 0x41;
 constexpr std::size_t kMostEvents = 300;
 constexpr u64 kMostInstructions = 400'000;
 constexpr u64 kMostInterrupts = 3'000; // seconds: where the engine does not count instructions
-constexpr u64 kPageTables = 0x7f0000; // the last of them, from the end of memory down
+constexpr u64 kPageTables = 0x7f0000;  // the last of them, from the end of memory down
 constexpr u64 kTablePage = GuestMachine::guest_pte(kRegion);
 
 bool has_error_code(int vector) { return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17; }
