@@ -27,7 +27,8 @@ ABSENT = {
 # Why a status cannot be earned through the registers of this platform.
 UNEARNED = {
     "INTERRUPTED_RESUMABLE": "TDH.PHYMEM.CACHE.WB has nothing to write back and is never cut short",
-    "INTERRUPTED_RESTARTABLE": "DEMOTE and PROMOTE take less time than an interrupt may wait for",
+    "INTERRUPTED_RESTARTABLE": "DEMOTE and PROMOTE take less time than an interrupt may wait for, as do TDG.MR.REPORT and"
+                               " TDG.MEM.PAGE.ACCEPT of 2 MiB, which an interrupt would make the guest execute again",
     "NON_RECOVERABLE_TD_WRONG_APIC_MODE": "the mode of the APICs of the host is not simulated",
     "PAGE_ALREADY_FREE": "no leaf described for TDX 1.5 answers it; PAGE_METADATA_INCORRECT says the same",
     "PAGE_NOT_OWNED_BY_TD": "no leaf described for TDX 1.5 answers it",
