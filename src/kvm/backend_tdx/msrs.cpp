@@ -3,6 +3,7 @@
 // names fails.
 #include "base/table.h"
 #include "kvm/backend_tdx/tdx.h"
+#include "kvm/memory_types.h"
 
 namespace seamless::kvm {
 
@@ -64,14 +65,6 @@ bool is_x2apic(u32 index)
            index != 0x810 && index != 0x818 && index != 0x820;
 }
 
-bool pat_valid(u64 pat)
-{
-    for (unsigned i = 0; i < 8; ++i)
-        if (const u64 type = field(pat, i * 8 + 7, i * 8); type > 7 || type == 2 || type == 3)
-            return false;
-    return true;
-}
-
 Failure<Errno> refused() { return fail(Errno{EINVAL}); }
 
 } // namespace
@@ -81,7 +74,7 @@ Result<u64, Errno> tdx_get_msr(Vcpu& vcpu, u32 index, bool)
     if (is_x2apic(index))
         return vcpu.lapic.read_msr(index);
     const MsrRange* row = find(index);
-    if (!row)
+    if (!row || (is_mtrr_number(index) && !has_mtrr(index)))
         return refused();
     if (index == kApicBase)
         return vcpu.lapic.base();
@@ -105,7 +98,7 @@ Result<void, Errno> tdx_set_msr(Vcpu& vcpu, u32 index, u64 data, bool host)
         return refused();
     if (!host && row->guest == Guest::ignored)
         return {};
-    if (index == kPat && !pat_valid(data))
+    if ((index == kPat && !pat_valid(data)) || (is_mtrr_number(index) && !mtrr_valid(vcpu, index, data)))
         return refused();
     if (index == kMiscEnable && !host) {
         constexpr u64 kUnavailable = bit(11) | bit(12), kIgnored = bit(7);

@@ -3,6 +3,7 @@
 #include "base/table.h"
 #include "kvm/backend_vmx/vmx.h"
 #include "kvm/kvm.h"
+#include "kvm/memory_types.h"
 
 namespace seamless::kvm {
 
@@ -115,24 +116,7 @@ constexpr MsrRow kMsrs[] = {
 static_assert(base::strictly_ascending(kMsrs, &MsrRow::index));
 
 // No such MSR: ENOENT. An access or a value that is not allowed: EINVAL.
-constexpr u32 kFirstMtrr = 0x200, kFirstFixedMtrr = 0x250, kLastMtrr = 0x26f, kFirstX2apic = 0x800,
-              kLastX2apic = 0x8ff;
-
-bool is_mtrr(u32 index)
-{
-    return index >= kFirstMtrr && index <= kLastMtrr &&
-           (index <= 0x20f || index == 0x250 || index == 0x258 || index == 0x259 || index >= 0x268);
-}
-// Eight memory types. PAT has one more than the fixed-range MTRRs: UC-.
-bool memory_types(u64 value, bool pat)
-{
-    for (unsigned i = 0; i < 8; ++i) {
-        const u64 type = value >> (8 * i) & 0xff;
-        if (type > (pat ? 7 : 6) || type == 2 || type == 3)
-            return false;
-    }
-    return true;
-}
+constexpr u32 kFirstX2apic = 0x800, kLastX2apic = 0x8ff;
 
 bool is_canonical(const Vcpu& vcpu, u64 value)
 {
@@ -183,14 +167,13 @@ bool written_in_vain(u32 index, bool host)
 Result<void, Errno> check_write(const Vcpu& vcpu, const MsrRow* row, u32 index, u64 data, bool host)
 {
     const bool command = index == number(Msr::IA32_PRED_CMD); // a barrier: accepted, and nothing to keep
-    if ((!row && !is_mtrr(index) && !command) || hidden(vcpu, index, host))
+    if ((!row && !is_mtrr_number(index) && !command) || hidden(vcpu, index, host))
         return fail(Errno{ENOENT});
-    const bool pat = index == number(Msr::IA32_PAT);
-    const bool types = pat || (index >= kFirstFixedMtrr && index <= kLastMtrr);
     const bool refused = (command && (data & ~u64{1})) || (row && (data & ~row->writable)) ||
                          (index == number(Msr::IA32_ARCH_CAPABILITIES) && !host) ||
                          (holds_address(index) && !is_canonical(vcpu, data)) ||
-                         (types && !memory_types(data, pat));
+                         (index == number(Msr::IA32_PAT) && !pat_valid(data)) ||
+                         (is_mtrr_number(index) && !mtrr_valid(vcpu, index, data));
     return refused ? Result<void, Errno>(fail(Errno{EINVAL})) : Result<void, Errno>();
 }
 
@@ -224,8 +207,10 @@ Result<u64, Errno> vmx_get_msr(Vcpu& vcpu, u32 index, bool host)
     const MsrRow* row = base::find_row(kMsrs, &MsrRow::index, index);
     if (base::find_row(kZeroMsrs, &ZeroMsr::index, index))
         return 0;
-    if ((!row && !is_mtrr(index)) || hidden(vcpu, index, host))
+    if ((!row && !is_mtrr_number(index)) || hidden(vcpu, index, host))
         return fail(Errno{ENOENT});
+    if (is_mtrr_number(index) && !has_mtrr(index))
+        return fail(Errno{EINVAL});
     if (row && row->place)
         return row->place(*vcpu.vmx);
     const auto stored = vcpu.msrs.find(index);
