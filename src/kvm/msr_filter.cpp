@@ -20,10 +20,20 @@ Result<std::size_t, Errno> MsrFilter::bitmap_bytes(const kvm_msr_filter_range& r
     return bytes;
 }
 
-Result<void, Errno> MsrFilter::set(const kvm_msr_filter& filter, Bitmaps bitmaps)
+Result<void, Errno> MsrFilter::check(const kvm_msr_filter& filter)
 {
     if (filter.flags & ~KVM_MSR_FILTER_DEFAULT_DENY)
         return fail(Errno{EINVAL});
+    const bool empty = std::all_of(std::begin(filter.ranges), std::end(filter.ranges),
+                                   [](const kvm_msr_filter_range& r) { return r.nmsrs == 0; });
+    if (empty && (filter.flags & KVM_MSR_FILTER_DEFAULT_DENY))
+        return fail(Errno{EINVAL});
+    return {};
+}
+
+Result<void, Errno> MsrFilter::set(const kvm_msr_filter& filter, Bitmaps bitmaps)
+{
+    TRY(check(filter));
     std::vector<Range> ranges;
     for (std::size_t i = 0; i < std::size(filter.ranges); ++i) {
         const kvm_msr_filter_range& r = filter.ranges[i];
@@ -34,11 +44,8 @@ Result<void, Errno> MsrFilter::set(const kvm_msr_filter& filter, Bitmaps bitmaps
         ranges.push_back(
             {.flags = r.flags, .base = r.base, .count = r.nmsrs, .bitmap = std::move(bitmaps[i])});
     }
-    const bool deny = filter.flags & KVM_MSR_FILTER_DEFAULT_DENY;
-    if (ranges.empty() && deny) // a guest that can do nothing at all is a mistake
-        return fail(Errno{EINVAL});
     const std::unique_lock lock(mutex_);
-    default_allow_ = !deny;
+    default_allow_ = !(filter.flags & KVM_MSR_FILTER_DEFAULT_DENY);
     ranges_ = std::move(ranges);
     in_use_ = !ranges_.empty();
     return {};
@@ -51,7 +58,8 @@ bool MsrFilter::allows(u32 index, u32 access) const
         return true;
     const std::shared_lock lock(mutex_);
     const auto found = std::find_if(ranges_.begin(), ranges_.end(), [&](const Range& r) {
-        return index >= r.base && index - r.base < r.count && (r.flags & access);
+        const u32 end = r.base + r.count; // one that wraps has nothing in it, as in KVM
+        return index >= r.base && index < end && (r.flags & access);
     });
     if (found == ranges_.end())
         return default_allow_;

@@ -17,6 +17,8 @@ class MsrFilter {
   public:
     // The bitmaps of the ranges, copied from user space.
     using Bitmaps = std::array<std::vector<u8>, std::size(spec::kvm::kvm_msr_filter{}.ranges)>;
+    // EINVAL: unknown flags, or nothing would be left to the guest. KVM looks at these before any bitmap.
+    [[nodiscard]] static Result<void, Errno> check(const spec::kvm::kvm_msr_filter& filter);
     // Bytes of the bitmap that a range brings. EINVAL: too large, or flags that make no sense.
     [[nodiscard]] static Result<std::size_t, Errno>
     bitmap_bytes(const spec::kvm::kvm_msr_filter_range& range);

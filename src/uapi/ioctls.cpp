@@ -181,6 +181,7 @@ IoctlResult unregister_coalesced_mmio(const Call& c)
 IoctlResult set_msr_filter(const Call& c)
 {
     const auto filter = TRY(get_user<kvm_msr_filter>(c.arg));
+    TRY(kvm::MsrFilter::check(filter));
     kvm::MsrFilter::Bitmaps bitmaps;
     for (std::size_t i = 0; i < bitmaps.size(); ++i) {
         bitmaps[i].resize(TRY(kvm::MsrFilter::bitmap_bytes(filter.ranges[i])));
