@@ -18,6 +18,11 @@ td_robot_begin:
     .code64
 robot_long_mode:
     movl %ecx, %ebp             # the number of the vCPU, from KVM_TDX_INIT_VCPU
+    testl %ecx, %ecx
+    jnz 1f
+    movl $0x28, %eax
+    ltr %ax
+1:
     shll $12, %ebp
     leal 0x103000(%rbp), %esp
     movabsq $0x140200000, %rax
@@ -54,6 +59,14 @@ robot_next:
     je robot_cpuid
     cmpl $8, %eax
     je robot_rdtsc
+    cmpl $9, %eax
+    je robot_rdmsr
+    cmpl $10, %eax
+    je robot_wrmsr
+    cmpl $11, %eax
+    je robot_user
+    cmpl $12, %eax
+    je robot_user
 robot_done:
     movq %rax, 8(%rbp)
     movq %rcx, 16(%rbp)
@@ -110,6 +123,38 @@ robot_rdtsc:
     shlq $32, %rdx
     orq %rdx, %rax
     jmp robot_done
+robot_rdmsr:
+    movq 8(%rbp), %rax
+    rdmsr
+    jmp robot_done
+robot_wrmsr:
+    movq 8(%rbp), %rax
+    wrmsr
+    jmp robot_done
+
+robot_user:                     # on no stack: it comes back by INT 41H or by a fault
+    pushq $0x1b
+    pushq $0
+    pushq $2
+    pushq $0x23
+    pushq $0
+    cmpl $11, %eax
+    leaq robot_user_tdcall(%rip), %rax
+    je 1f
+    leaq robot_user_cpuid(%rip), %rax
+1:  movq %rax, (%rsp)
+    movq 8(%rbp), %rax
+    iretq
+robot_user_tdcall:
+    .byte 0x66, 0x0f, 0x01, 0xcc
+    int $0x41
+robot_user_cpuid:
+    cpuid
+    int $0x41
+robot_user_done:
+    addq $40, %rsp
+    jmp robot_done
+
 robot_halt_awake:
     movq 8(%rbp), %rax
     sti
@@ -118,6 +163,12 @@ robot_halt_awake:
     cli
     jmp robot_done
 
+robot_pause:                    # RAX, RCX and R10 to R15 are its own
+    movl $30, %r11d
+    movl $1, %r12d
+    movl $1, %r13d
+    movl $0xf6, %r14d
+    xorl %r15d, %r15d
 robot_vmcall:
     xorl %r10d, %r10d
     movl $0xfc00, %ecx
@@ -137,15 +188,27 @@ robot_ve:
     pushq %r13
     pushq %r14
     pushq %r15
+    testb $1, 200(%rbp)
+    jz 1f
+    call robot_pause
+1:  movq 208(%rbp), %rax
+    movq %rax, 232(%rbp)
     movl $3, %eax
     .byte 0x66, 0x0f, 0x01, 0xcc
+    movq 208(%rbp), %rax
+    movq %rax, 240(%rbp)
     incq 136(%rbp)
     movq %r9, 144(%rbp)
     movq %rcx, 168(%rbp)
     movq %rdx, 176(%rbp)
     movq %r8, 184(%rbp)
     movq %r10, 192(%rbp)
-    btq $47, %r9                # the shared bit of either width
+    cmpl $48, %ecx
+    je 1f
+    movl %r10d, %r10d           # an instruction: left out
+    addq %r10, 88(%rsp)
+    jmp 3f
+1:  btq $47, %r9                # the shared bit of either width
     jc 2f
     btq $51, %r9
     jc 2f
@@ -155,9 +218,9 @@ robot_ve:
     .byte 0x66, 0x0f, 0x01, 0xcc
     movq %rax, 152(%rbp)
     testq %rax, %rax
-    jz 1f
+    jz 3f
     addq $3, 88(%rsp)           # not its page: the access is left out
-    jmp 1f
+    jmp 3f
 2:  addq $3, 88(%rsp)
     movq %r9, %r14
     shrl %edx
@@ -169,9 +232,9 @@ robot_ve:
     call robot_vmcall
     movq %r10, 152(%rbp)
     testl %r13d, %r13d
-    jnz 1f
+    jnz 3f
     movq %r11, %rbx
-1:  popq %r15
+3:  popq %r15
     popq %r14
     popq %r13
     popq %r12
@@ -183,6 +246,42 @@ robot_ve:
     popq %rcx
     popq %rax
     iretq
+
+robot_nmi:
+    incq 208(%rbp)
+    cmpq $0, 224(%rbp)
+    je 1f
+    incq 216(%rbp)
+1:  incq 224(%rbp)
+    testb $2, 200(%rbp)
+    jz 2f
+    pushq %rax
+    pushq %rcx
+    pushq %r10
+    pushq %r11
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    call robot_pause
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %r11
+    popq %r10
+    popq %rcx
+    popq %rax
+2:  decq 224(%rbp)
+    iretq
+
+robot_gp:
+    incq 248(%rbp)
+    popq 256(%rbp)
+    popq 272(%rbp)
+    popq 264(%rbp)
+    addq $24, %rsp
+    jmp robot_done
 
 robot_interrupt:
     pushq %rax
@@ -199,19 +298,33 @@ robot_interrupt:
     iretq
 
     .balign 8
-robot_gdt:
-    .quad 0, 0x00af9b000000ffff
+robot_gdt:                      # code 8; data and code of CPL 3, 18H and 20H; TSS 28H
+    .quad 0, 0x00af9b000000ffff, 0, 0x00cff3000000ffff, 0x00affb000000ffff
+    .word 0x67, 0xf000 + (robot_tss - td_robot_begin)
+    .byte 0xff, 0x89, 0, 0xff
+    .quad 0
+robot_tss:                      # RSP0: the stack of vCPU 0
+    .long 0
+    .quad 0x103000
+    .fill 90, 1, 0
+    .word 0x68
 robot_gdtr:
-    .word 15
+    .word 55
     .long 0xfffff000 + (robot_gdt - td_robot_begin)
     .balign 8
 robot_idt:
-    .fill 40, 8, 0
+    .fill 4, 8, 0
+    td_gate td_robot_begin, robot_nmi
+    .fill 20, 8, 0
+    td_gate td_robot_begin, robot_gp
+    .fill 12, 8, 0
     td_gate td_robot_begin, robot_ve
     .fill 86, 8, 0
     td_gate td_robot_begin, robot_interrupt
+    .word (robot_user_done - td_robot_begin) + 0xf000, 8, 0xee00, 0xffff
+    .quad 0
 robot_idtr:
-    .word 65 * 16 - 1
+    .word 66 * 16 - 1
     .quad 0xfffff000 + (robot_idt - td_robot_begin)
 td_robot_end:
     .text
@@ -220,12 +333,16 @@ td_robot_end:
 namespace seamless::abi {
 
 static_assert(offsetof(Mailbox, stop) == 120 && offsetof(Mailbox, rounds) == 160 &&
-              offsetof(Mailbox, ve_gla) == 184);
+              offsetof(Mailbox, ve_gla) == 184 && offsetof(Mailbox, pause) == 200 &&
+              offsetof(Mailbox, gp_rip) == 272);
 
 TdRobot::TdRobot(Host& h, unsigned count, bool map_gpa, u64 attributes, u32 width, u64 tsc_khz) : host(h)
 {
     rig::fill_boot_page(boot_, td_robot_begin, td_robot_end);
     rig::fill_page_tables(tables_, bit(width - 1));
+    constexpr u64 kUser = 4, kBootGib = 0x1000 + 8 * 3; // code of CPL 3 is in the boot page, too
+    tables_.put(0, tables_.get<u64>(0) | kUser);
+    tables_.put(kBootGib, tables_.get<u64>(kBootGib) | kUser);
     EXPECT_GE(td_.create(host.sys), 0);
     vm = td_.vm;
     EXPECT_EQ(td_.enable_apics(), 0);

@@ -25,7 +25,13 @@ struct Mailbox {
         copy = 6,       // load RBX from (RDI), store it to (RSI), until `stop`
         cpuid = 7,      // with RAX and RCX
         rdtsc = 8,      // into RAX, all of it
+        rdmsr = 9,      // of RCX
+        wrmsr = 10,     // to RCX
+        // At CPL 3, by vCPU 0 only.
+        user_tdcall = 11,
+        user_cpuid = 12,
     };
+    enum Pause : u64 { in_ve = 1, in_nmi = 2 };
     u64 order;
     u64 rax, rcx, rdx, rbx, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15;
     u64 stop;       // 120
@@ -35,6 +41,14 @@ struct Mailbox {
     u64 ve_status;  // 152: what the host answered the access, or the module TDG.MEM.PAGE.ACCEPT
     u64 rounds;     // 160: of hammer and copy
     u64 ve_reason, ve_qualification, ve_gla, ve_instruction; // 168: the rest of VE_INFO
+    u64 pause;          // 200: handlers that write to kPausePort: before TDG.VP.VEINFO.GET, before IRET
+    u64 nmis;           // 208: taken
+    u64 nmis_in_nmi;    // 216: of them, while another was being handled
+    u64 nmi_depth;      // 224
+    u64 nmis_before_ve; // 232: taken when the handler of #VE calls TDG.VP.VEINFO.GET
+    u64 nmis_after_ve;  // 240: and when it is back
+    u64 gp_count;       // 248: of #GP, which ends the order
+    u64 gp_error, gp_cs, gp_rip;
 };
 
 class TdRobot {
@@ -46,7 +60,8 @@ class TdRobot {
     static constexpr u64 kSharedView = rig::kTdSharedView; // where the guest sees the first GiB as shared
     static constexpr u64 kHighView = rig::kTdHighView;     // and the top GiB of the first 4
     static constexpr u64 kDevice = 0xfeb00000;
-    static constexpr u16 kReportPort = 0xf4;
+    static constexpr u16 kReportPort = 0xf4, kPausePort = 0xf6;
+    static constexpr u64 kUserCode = 0x23;
     static constexpr u64 kMask = 0xfc00; // R10 to R15 go to the host and come back
     static constexpr u8 kVector = 0x40;
 
