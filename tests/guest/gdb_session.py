@@ -29,11 +29,11 @@ def gdb_script(address, commands, *, elf=None, limit=LIMIT, background=False):
 class Guest:
     """`seamless run` with a port for gdb. In a with statement; wait() gives its status."""
 
-    def __init__(self, *arguments, wait=True, limit=LIMIT - 20, port=("--gdb", "0")):
+    def __init__(self, *arguments, wait=True, limit=LIMIT - 20, port=("--gdb", "0"), stdin=subprocess.DEVNULL):
         self.out, self.err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
         timeout = () if "--timeout" in arguments else ("--timeout", str(limit))
         self.process = subprocess.Popen([SEAMLESS, "run", *timeout, *port, *(("-S",) if wait else ()), *map(str, arguments)],
-                                        stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.err)
+                                        stdin=stdin, stdout=self.out, stderr=self.err)
         self.address = None
         while self.address is None:
             time.sleep(0.01)
@@ -48,6 +48,8 @@ class Guest:
     def __exit__(self, *_):
         self.process.kill()
         self.process.wait()
+        if self.process.stdin:
+            self.process.stdin.close()
         self.out.close()
         self.err.close()
 
@@ -56,6 +58,19 @@ class Guest:
 
     def console(self):
         return os.pread(self.out.fileno(), 1 << 24, 0).decode(errors="replace").replace("\r", "")
+
+    def wait_for(self, text, limit=LIMIT):
+        """Until the console has said this."""
+        until = time.monotonic() + limit
+        while text not in self.console():
+            if self.process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(f"no {text!r}: {self.console()}{self.errors()}")
+            time.sleep(0.01)
+
+    def type(self, text):
+        """Needs stdin=subprocess.PIPE."""
+        self.process.stdin.write(text.encode())
+        self.process.stdin.flush()
 
     def gdb(self, *commands, **options):
         return gdb_script(self.address, commands, **options)

@@ -7,7 +7,6 @@ import pathlib
 import re
 import subprocess
 import sys
-import time
 import unittest
 
 from linux_test import HERE, KERNEL, LINUX, SKIPPED, path
@@ -26,15 +25,14 @@ def initrd():
     return path("gdb_initrd")
 
 
-def linux(kind, cpus=1):
-    return ("--vm", kind, "--cpus", cpus, "--kernel", KERNEL, "--initrd", initrd(), "--append", APPEND)
+def linux(kind, cpus=1, also=""):
+    return ("--vm", kind, "--cpus", cpus, "--kernel", KERNEL, "--initrd", initrd(), "--append", APPEND + also)
 
 
 @functools.cache
 def symbols():
     """Without KASLR they are where they are in every boot."""
-    arguments = (*linux("plain")[:-1], f"{APPEND} do=symbols")
-    said = subprocess.run([SEAMLESS, "run", *map(str, arguments), "--timeout", str(LIMIT)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    said = subprocess.run([SEAMLESS, "run", *map(str, linux("plain", also=" do=symbols")), "--timeout", str(LIMIT)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           check=True).stdout
     return {name: int(at, 16) for name, at in re.findall(r"^SYMBOL (\w+) ([0-9a-f]+)\r?$", said, re.MULTILINE)}
 
@@ -87,10 +85,12 @@ class GdbLinux(unittest.TestCase):
 
     def test_attached_late_and_detached(self):
         for kind, cpus in (("td", 4), ("plain", 1)):
-            with self.subTest(kind=kind, cpus=cpus), Guest(*linux(kind, cpus), wait=False) as guest:
-                time.sleep(0.5)
+            with self.subTest(kind=kind, cpus=cpus), \
+                    Guest(*linux(kind, cpus, " do=late"), wait=False, stdin=subprocess.PIPE) as guest:
+                guest.wait_for("RUNNING")
                 said = guest.gdb(show("$rip"), "info threads", "monitor vcpus", "monitor exits 2", f"tbreak *{symbols()['vfs_read']:#x}", "continue",
                                  show("$rip"), "detach")
+                guest.type("go on\n")
                 self.assertEqual(values(said)[1], symbols()["vfs_read"], said)
                 self.assertIn("vCPU 0", said)
                 self.ends_well(guest, said)
