@@ -186,3 +186,7 @@ class Seamless(Linux):
     @staticmethod
     def devices(disk):
         return ["--disk", disk, "--net", "user"]
+
+    @staticmethod
+    def tracing(file):
+        return ["--trace", file]

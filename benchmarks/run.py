@@ -26,7 +26,7 @@ LEAVING_MODULE = ("mmio_read mmio_write ioapic_read port_read kernel_cpuid host_
                   "accept").split()
 DEVICES = "disk_read disk_write disk_4k net_receive net_send net_ping".split()
 DEVICE_MODULES = "virtio_mmio virtio_pci virtio_blk virtio_net".split()
-BOOT = "boot_quiet boot_quiet_cpu boot_log memory".split()
+BOOT = "boot_quiet boot_quiet_cpu boot_log boot_trace memory".split()
 PARALLEL = "parallel_1 parallel_2 parallel_4".split()
 IN_LINUX = COMPUTE + KERNEL + ODD + LEAVING
 TITLES = (("Compute, time", COMPUTE, True), ("Linux, time", KERNEL, True), ("Memory, what hurts: a copy whose pages are 16 MiB apart", ODD, False),
@@ -85,6 +85,7 @@ class Bench:
         self.disk = args.out / "disk"
         self.work = args.out / "work"
         self.guests = [machine for machine in self._guests() if machine.name in args.environments]
+        self.traced = [machine for machine in self.guests if isinstance(machine, machines.Seamless)]
         self.failures = 0
 
     def _guests(self):
@@ -158,6 +159,12 @@ class Bench:
     def logging_guest(self, machine):
         self.results.add("boot_log", machine.name, machine.guest(self.initrd, "").boot_seconds, "s")
 
+    def tracing_guest(self, machine):
+        """A quiet boot again; its trace is of no use here."""
+        trace = self.args.out / "boot.trace"
+        self.results.add("boot_trace", machine.name, machine.guest(self.initrd, "quiet", extra=machine.tracing(trace)).boot_seconds, "s")
+        trace.unlink()
+
     def parallel_guest(self, machine, count):
         self.add_all(machine.name, machine.guest(self.initrd, "quiet bench=parallel", count).values(), f"_{count}")
 
@@ -179,6 +186,8 @@ class Bench:
             self.attempt(machine.name, lambda machine=machine: self.quiet_guest(machine))
         for machine in self.guests * bool(self.of(["boot_log"])):
             self.attempt(f"{machine.name}, with its log", lambda machine=machine: self.logging_guest(machine))
+        for machine in self.traced * bool(self.of(["boot_trace"])):
+            self.attempt(f"{machine.name}, with --trace", lambda machine=machine: self.tracing_guest(machine))
         for machine in self.guests * bool(self.of(LEAVING_MODULE + DEVICES)):
             self.attempt(f"{machine.name}, with devices", lambda machine=machine: self.device_guest(machine))
         for count in (2, 4):
@@ -245,7 +254,7 @@ def main():
     names = [name for _, names, _ in TITLES for name in names] + list(OTHERS)
     if args.quick:
         args.runs = 1
-        names = [name for name in names if name not in ("boot_log", "parallel_4")]
+        names = [name for name in names if name not in ("boot_log", "boot_trace", "parallel_4")]
     if args.only:
         names = [name for name in names if args.only.search(name)]
     if not names:

@@ -47,6 +47,12 @@ def mmio_over_ioapic(results, guest):
     return ours / theirs if ours and theirs else None
 
 
+def tracing(results, guest):
+    """The time of a boot that is traced over that of one that is not."""
+    traced, quiet = results.value("boot_trace", guest), results.value("boot_quiet", guest)
+    return traced / quiet if traced and quiet else None
+
+
 def megabytes(results, guest):
     return results.value("memory", guest)
 
@@ -62,6 +68,7 @@ TARGETS = (
     ("MMIO read through the guest's #VE, times TCG's IOAPIC", AT_MOST, 20.0, mmio_over_ioapic, ("td",)),
     ("MMIO read, times TCG's of a virtio register", AT_MOST, 3.0, lambda results, guest: results.ratio("mmio_read", guest, "tcg"), ("plain",)),
     ("2 processors' parallel work, times that of 1", AT_LEAST, 1.8, scaling, GUESTS),
+    ("boot, quiet, with --trace, times without", AT_MOST, 2.0, tracing, GUESTS),
     ("memory beyond the guest's after boot, MiB", AT_MOST, 96.0, megabytes, GUESTS),
 )
 
