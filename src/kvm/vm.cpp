@@ -45,6 +45,7 @@ Vm::~Vm()
 {
     irqfds.shut_down();
     ops.vm_pre_destroy(*this);
+    online_vcpus_.store(0); // whatever goes wrong from here on, there is nobody to be told
     for (auto& vcpu : vcpus_)
         vcpu.reset();
     mmu.free_mirror();

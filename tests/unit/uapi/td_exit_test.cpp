@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "kvm/backend_tdx/tdx.h"
+#include "kvm/guest_memfd.h"
 #include "spec/vmx.h"
 #include "tdx/module.h"
 #include "unit/uapi/scripted_td.h"
@@ -39,7 +40,10 @@ class ScriptedEnter : public cpu::SeamPort {
     explicit ScriptedEnter(cpu::SeamPort& module) : module_(module) {}
     bool seamcall(cpu::LogicalProcessor& lp, cpu::SeamRegs& regs) override
     {
-        if (static_cast<spec::TdhLeaf>(regs.rax & 0xffff) != spec::TdhLeaf::VP_ENTER)
+        const auto leaf = static_cast<spec::TdhLeaf>(regs.rax & 0xffff);
+        if (leaf == refused)
+            return false;
+        if (leaf != spec::TdhLeaf::VP_ENTER)
             return module_.seamcall(lp, regs);
         ++entries;
         Answer answer{.ret = of(TdxStatus::NON_RECOVERABLE_VCPU, ExitReason::TRIPLE_FAULT)};
@@ -54,6 +58,7 @@ class ScriptedEnter : public cpu::SeamPort {
         return true;
     }
     std::vector<Answer> answers;
+    std::optional<spec::TdhLeaf> refused;
     unsigned entries = 0;
 
   private:
@@ -65,6 +70,10 @@ class TdExit : public testing::Test {
     TdExit()
     {
         EXPECT_TRUE(kvm.enable_tdx().ok());
+        make_vm();
+    }
+    void make_vm()
+    {
         vm = std::move(kvm.create_vm(KVM_X86_TDX_VM)).value();
         kvm_enable_cap split{};
         split.cap = KVM_CAP_SPLIT_IRQCHIP;
@@ -117,6 +126,7 @@ class TdExit : public testing::Test {
         EXPECT_EQ(vcpu->run().exit_reason, KVM_EXIT_SHUTDOWN);
         EXPECT_EQ(seam.entries, 2u);
     }
+    void map_private_page();
     void expect_dead()
     {
         EXPECT_TRUE(vm->dead());
@@ -277,6 +287,37 @@ TEST_F(TdExit, APendingPageOfATdWithoutVeIsTheEnd)
     EXPECT_FALSE(vm->dead());
     EXPECT_EQ(violation(kGpa, spec::ept::qual::WRITE, pending), EIO);
     expect_dead();
+}
+
+// Makes the page at kGpa private memory, and has the guest touch it.
+void TdExit::map_private_page()
+{
+    auto gmem = kvm::GuestMemfd::create(vm, kPageSize, 0);
+    ASSERT_TRUE(gmem.ok());
+    kvm_userspace_memory_region2 region{};
+    region.flags = KVM_MEM_GUEST_MEMFD;
+    region.guest_phys_addr = kGpa;
+    region.memory_size = kPageSize;
+    ASSERT_TRUE(vm->set_memory_region(region, gmem.value().get(), {}).ok());
+    ASSERT_TRUE(
+        vm->set_memory_attributes(
+              {.address = kGpa, .size = kPageSize, .attributes = KVM_MEMORY_ATTRIBUTE_PRIVATE, .flags = 0})
+            .ok());
+    EXPECT_EQ(violation(kGpa, spec::ept::qual::WRITE), 0);
+    expect_resumed();
+}
+
+TEST_F(TdExit, ATdWhoseKeyDoesNotComeBackTakesItAlong)
+{
+    map_private_page(); // its page of the secure EPT stays the TD's
+    const u64 hkid = static_cast<u64>(vm->tdx->hkid);
+    seam.refused = spec::TdhLeaf::MNG_VPFLUSHDONE;
+    vm.reset();
+    seam.refused.reset();
+    make_vm();
+    EXPECT_EQ(static_cast<u64>(vm->tdx->hkid), hkid + 1);
+    EXPECT_EQ(run(of(ExitReason::NOTIFY)), 0);
+    expect_internal_error(of(ExitReason::NOTIFY));
 }
 
 // VM exits as the module turns them into TD exits.
